@@ -1,0 +1,84 @@
+#pragma once
+#include <base/result.hpp>
+#include <base/unique_fd.hpp>
+#include <sys/stat.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace base {
+
+/// The one module that opens paths in trees which clients and sandboxes write (THREATS.md G2). Every path is relative to
+/// an open directory and resolved by openat2(2): it cannot leave the tree, whatever is renamed or linked meanwhile.
+/// Links are followed for reading where the kernel keeps them beneath, never on the way to a create, rename or delete.
+/// Only regular files and directories are opened, without blocking on anything else.
+///
+/// Errors: errc::denied (the path leaves the tree, or passes a link where none is followed), errc::not_found,
+/// errc::invalid (empty, NUL, longer than kMaxPath, not a regular file), or the system's. All calls may block.
+/// Thread safety: as a descriptor; const calls from any thread.
+class Beneath {
+  public:
+    static constexpr std::size_t kMaxPath = 4095;    // PATH_MAX less its zero
+    static constexpr int kMaxDepth = 256;            // of trees walked or removed: one descriptor a level
+
+    /// How `replace` and friends reach the disk. `ordered` is for our own ext4 images (data=ordered, auto_da_alloc):
+    /// writing the data out, renaming and one fsync commit both in one journal transaction, half the price.
+    enum class Sync { portable, ordered };
+
+    /// `path` is the operator's or ours.
+    static Result<Beneath> open(std::string const& path, Sync sync = Sync::portable);
+
+    enum class Kind { file, directory, link, other };
+    struct Entry {
+        std::string name;
+        Kind kind = Kind::other;
+        std::uint64_t size = 0;
+        std::int64_t modified_ms = 0;    ///< Unix time
+        mode_t mode = 0;
+    };
+
+    /// A regular file for reading, links followed beneath.
+    Result<UniqueFd> open_file(std::string_view path) const;
+    /// A directory, links followed beneath; "." is the root itself.
+    Result<Beneath> open_directory(std::string_view path) const;
+    /// Of the object itself when `follow` is false.
+    Result<Entry> stat(std::string_view path, bool follow = true) const;
+    /// Whole file up to `max` bytes, else errc::limit.
+    Result<std::string> read(std::string_view path, std::size_t max) const;
+
+    /// Names in a directory, unsorted, at most `max`; `more` tells that some were left out.
+    Result<std::vector<Entry>> list(std::string_view path, std::size_t max, bool& more) const;
+
+    /// Creates missing parents (0755), then puts `bytes` there: the old file or the new one stands after a crash, and the
+    /// new one once this returns. An existing file keeps its mode; the new one gets `mode`.
+    Status replace(std::string_view path, std::string_view bytes, mode_t mode = 0644) const;
+    /// Creates or extends a file, durable on return.
+    Status append(std::string_view path, std::string_view bytes) const;
+    Status make_directories(std::string_view path) const;
+    /// Refused with errc::exists when something is at `to` and `overwrite` is false. `to`'s parents are created.
+    Status rename(std::string_view from, std::string_view to, bool overwrite) const;
+    /// A file, a link, or a directory with all below it when `recursive`.
+    Status remove(std::string_view path, bool recursive) const;
+    /// A file or a tree; links are copied as links. Stops with errc::limit beyond `max_bytes` or `max_entries`.
+    Status copy(std::string_view from, std::string_view to, std::uint64_t max_bytes, std::size_t max_entries) const;
+
+    /// Depth first, in name order within a directory. The visitor gets the path relative to `path`; for a directory it
+    /// returns whether to go in, for anything else whether to go on at all. Links are reported, not followed.
+    Status walk(std::string_view path, std::function<bool(std::string const&, Entry const&)> const& visit) const;
+
+    int fd() const { return root_.get(); }
+
+  private:
+    Beneath(UniqueFd root, Sync sync) : root_(std::move(root)), sync_(sync) {}
+    struct Parent;
+    Result<UniqueFd> resolve(std::string_view path, int flags, std::uint64_t extra_resolve) const;
+    Result<Parent> parent_of(std::string_view path, bool create) const;
+    Status settle(int file, int dir) const;
+
+    UniqueFd root_;
+    Sync sync_;
+};
+
+}  // namespace base

@@ -1,0 +1,67 @@
+#pragma once
+#include <base/result.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace config {
+
+/// Everything an operator can set, with the shipped defaults; immutable once loaded. Each key is described in docs/config.md, which a test
+/// checks against `known_keys()`.
+struct Settings {
+    struct Listen {
+        std::string address = "127.0.0.1";
+        std::uint16_t port = 7777;
+        std::vector<std::string> hosts;              ///< further Host names that clients use, beside the loopback ones
+        std::vector<std::string> origins;            ///< further web origins
+        std::string tls_certificate, tls_key;        ///< PEM files
+        bool insecure_plain_http = false;            ///< allow a non-loopback address without TLS
+    } listen;
+    std::string templates_dir = "/var/lib/berth/templates";
+    struct Pool {
+        int ready = 8, awake = 2;
+    };
+    std::map<std::string, Pool> pools{{"base", {}}};
+    std::string default_template = "base";
+    struct Limits {
+        std::uint64_t memory_bytes = 2ull << 30;
+        double cpus = 2;
+        int pids = 1024;
+        std::uint64_t disk_bytes = 10ull << 30;
+    } limits, max_limits{8ull << 30, 8, 4096, 100ull << 30};
+    int max_workspaces = 2000, max_sandboxes = 400, max_boots = 2;
+    struct Idle {
+        std::chrono::milliseconds freeze_after{2'000};
+        std::chrono::milliseconds stop_after{1'800'000};     ///< 0 = never
+        std::string action = "stop";                         ///< stop | keep
+    } idle;
+    struct Network {
+        std::vector<std::string> max_allow{"*"};             ///< what a workspace may ask for; "*" = any public host
+        std::vector<std::string> insecure_private_addresses; ///< CIDRs that the egress proxy may dial although private
+    } network;
+    std::vector<std::string> toolsets{"core", "files"};
+    std::string log_level = "info";
+};
+
+/// Defaults for a missing `path` argument; else errc::invalid (or the system's error) as "FILE:LINE: key: what was expected".
+/// Unknown keys are errors that name the nearest known one. Sizes read 512MiB / 2GiB, times 500ms / 30s / 5m / 2h.
+base::Result<Settings> load_settings(std::optional<std::string> const& path);
+/// The same over text, for tests and fuzzing; `name` stands in messages.
+base::Result<Settings> parse_settings(std::string const& text, std::string const& name);
+
+struct KnownKey {
+    std::string key, unit, default_value, meaning;
+};
+std::vector<KnownKey> const& known_keys();
+/// A commented berth.yaml with every key at its default.
+std::string example_yaml();
+
+/// "10GiB", "512M", "1073741824" to bytes; "30s", "5m" to milliseconds. Used for tool arguments too.
+base::Result<std::uint64_t> parse_size(std::string const& text);
+base::Result<std::chrono::milliseconds> parse_duration(std::string const& text);
+
+}  // namespace config

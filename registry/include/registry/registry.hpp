@@ -1,0 +1,82 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/blocking.hpp>
+#include <base/json.hpp>
+#include <base/result.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace registry {
+
+using base::Result;
+using base::Status;
+using base::Task;
+
+/// A workspace's durable record. `state` and the meaning of `settings` are the workspace folder's business.
+struct WorkspaceRecord {
+    std::string id;                       ///< primary key
+    std::string name;                     ///< unique per owner among the living
+    std::string owner;
+    std::string template_name;
+    std::string state;
+    std::string slot;                     ///< "" = none
+    std::string volume;
+    std::uint64_t generation = 0;         ///< of the sandbox: grows with each start
+    base::Json settings = base::Json::object();   ///< env, limits, network, idle
+    std::string last_error;
+    std::string idempotency_key;          ///< "" = none; unique per owner
+    std::string request_hash;             ///< of the creating arguments: the same key with others is refused
+    std::int64_t created_ms = 0, active_ms = 0;
+};
+
+/// A command's durable record; output lives in the guest, or after its sandbox ended in the tail kept here.
+struct ProcessRecord {
+    std::string id;                       ///< primary key
+    std::string workspace;
+    std::uint64_t generation = 0;         ///< the sandbox it ran in
+    std::string command;                  ///< its first 500 bytes
+    bool running = true;
+    int exit_code = -1, signal = 0;
+    std::string reason;
+    std::int64_t started_ms = 0, ended_ms = 0;
+    std::uint64_t total_bytes = 0, tail_offset = 0;
+    std::string tail;                     ///< at most 64 KiB, only once the sandbox is gone
+};
+
+/// SQLite, WAL, synchronous=FULL, one connection on one thread of its own: commits that wait at the same moment share one flush.
+/// Every call that changes something returns after it is durable, unless its name says `_lazy`.
+/// Threads: called from the I/O thread; resumes there.
+class Registry {
+  public:
+    virtual ~Registry() = default;
+    /// Creates or migrates DIR/registry.sqlite (0600). Takes DIR/lock for the process's life: errc::busy when another server owns it.
+    /// errc::corrupt for a damaged file or one of a newer version: one line that says which, nothing repaired silently.
+    static Result<std::unique_ptr<Registry>> open(asio::io_context&, std::string const& directory);
+
+    virtual Task<Status> insert_workspace(WorkspaceRecord) = 0;     ///< errc::exists: id, (owner, name) or (owner, idempotency_key) is taken
+    virtual Task<Status> update_workspace(WorkspaceRecord) = 0;     ///< all columns but id, owner, created_ms; errc::not_found
+    virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0;
+    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes
+    virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;
+
+    virtual void put_process_lazy(ProcessRecord) = 0;               ///< within 100 ms, in order; what a crash may lose is re-learnt from the guest
+    virtual Task<Status> put_processes(std::vector<ProcessRecord>) = 0;
+    virtual Task<Result<std::optional<ProcessRecord>>> process(std::string id) = 0;
+    virtual Task<Result<std::vector<ProcessRecord>>> processes_of(std::string workspace, std::size_t limit) = 0;   ///< newest first
+
+    virtual void audit_lazy(std::string workspace, std::string what, base::Json detail) = 0;
+    virtual Task<Result<base::Json>> recent_audit(std::string workspace, std::size_t limit) = 0;
+
+    /// A random value made at first use and kept: keys for seals and cursors.
+    virtual Task<Result<std::string>> secret(std::string name, std::size_t bytes) = 0;
+    virtual Task<void> close() = 0;                                 ///< writes what is lazy, checkpoints
+};
+
+/// "" when DIR is free, else who owns it, for `berth stdio`. Takes nothing and changes nothing.
+bool directory_in_use(std::string const& directory);
+
+}  // namespace registry

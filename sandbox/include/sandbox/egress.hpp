@@ -1,0 +1,57 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/result.hpp>
+#include <sandbox/guest.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace sandbox {
+
+/// Which hosts a workspace may reach. Empty: none. Patterns: "example.com" (exactly), "*.example.com" (any depth below),
+/// each with an optional ":port" (default 80 and 443). Addresses in numbers are never allowed by a name pattern.
+struct EgressPolicy {
+    struct Rule {
+        std::string host;                  ///< lower case, without "*."
+        bool subdomains = false;
+        int port = 0;                      ///< 0 = 80 and 443
+    };
+    std::vector<Rule> rules;
+
+    /// errc::invalid names the pattern and what is expected.
+    static base::Result<EgressPolicy> parse(std::vector<std::string> const& patterns);
+    bool allows(std::string_view host, int port) const;
+};
+
+/// The proxy that a sandbox's programs are pointed at (HTTP_PROXY and friends): CONNECT and absolute-form requests. It
+/// resolves names itself, refuses private, loopback, link-local, multicast and metadata addresses at dial time (the
+/// address checked is the address dialled), and answers a refusal with 403 and a sentence that says why.
+/// Threads: the I/O thread.
+class EgressProxy {
+  public:
+    struct Options {
+        int max_connections_per_sandbox = 64;
+        base::milliseconds connect_limit{15'000};
+        base::milliseconds idle_limit{300'000};
+        /// Addresses that may be dialled although they are private; for an operator's own mirror. "insecure" in the config key.
+        std::vector<std::string> insecure_private_addresses;
+    };
+    struct Record {
+        std::string workspace_id, host;
+        int port = 0;
+        bool allowed = false;
+        std::string reason;
+    };
+    EgressProxy(asio::io_context&, Options, std::function<void(Record const&)> audit);
+    ~EgressProxy();
+    /// Serves one connection from inside until it ends. `policy` is shared so that a change reaches open workspaces.
+    void serve(std::unique_ptr<GuestStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sandbox

@@ -1,0 +1,120 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/json.hpp>
+#include <base/result.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sandbox {
+
+class Channel;
+
+/// A command to start inside.
+struct ProcessSpec {
+    std::string id;                                ///< chosen by the host, unique in the sandbox; names it from now on
+    std::string command;                           ///< run by `bash -c`, or directly when it is one plain program call
+    std::string cwd = "/workspace";
+    std::map<std::string, std::string> env;        ///< added to the workspace's own
+    bool pty = false;
+    int columns = 120, rows = 40;
+    std::string stdin_bytes;                       ///< written at the start; without `stdin_open`, end of file follows
+    bool stdin_open = false;
+    base::milliseconds wait{0};                    ///< answer at the exit, or after this time while it goes on running
+    std::size_t max_output = 12'000;               ///< of ProcessView::output
+};
+
+/// What is known of a command. Output is stdout and stderr in the order written, addressed by absolute offset.
+struct ProcessView {
+    std::string id;
+    bool running = false;
+    int pid = 0;                                   ///< inside
+    int exit_code = -1;                            ///< -1 while running or when a signal ended it
+    int signal = 0;
+    std::string reason;                            ///< "" while running, else exit | signal | oom | killed | lost
+    std::int64_t started_ms = 0, ended_ms = 0;     ///< Unix time; ended_ms is 0 while running
+    std::uint64_t total_bytes = 0;                 ///< written so far
+    std::uint64_t offset = 0;                      ///< of the first byte of `output`
+    std::string output;                            ///< raw bytes. From `start`: the head; the rest is in `tail`
+    std::string tail;                              ///< from `start` only, when the output did not fit: its last bytes
+    std::uint64_t tail_offset = 0;
+    std::uint64_t first_kept = 0;                  ///< older bytes than this are only in `output_path`, if anywhere
+    std::string output_path;                       ///< the full log inside the sandbox, "" while it all fits in memory
+};
+
+struct ListeningPort {
+    int port = 0;
+    std::string address;                           ///< "127.0.0.1", "0.0.0.0", "::", ...
+    int pid = 0;
+    std::string program;
+};
+
+/// Set after every claim, restore and re-attachment. The guest applies it once per `generation`.
+struct GuestSetup {
+    std::string workspace_id;
+    std::string hostname;
+    std::map<std::string, std::string> env;
+    std::vector<std::string> egress;               ///< allowed host patterns, only to tell the user inside; "" = no network
+    bool volume = true;                            ///< bind /berth/volume/{workspace,home} to /workspace and /home/agent
+    int max_processes_kept = 256;                  ///< ended commands whose output stays readable
+};
+
+/// A byte stream through the channel: a TCP connection inside, or one that a program inside opened to the proxy port.
+class GuestStream {
+  public:
+    virtual ~GuestStream() = default;              ///< closes both directions
+    /// 0 bytes is end of file.
+    virtual base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer) = 0;
+    /// All of it; waits for credit from the guest.
+    virtual base::Task<base::Status> write(asio::const_buffer) = 0;
+    virtual void shutdown_write() = 0;
+};
+
+/// The typed calls to process 1 of a sandbox. Every call ends: with the guest's answer, errc::timed_out when it does not
+/// come within the call's own wait plus 10 s, or errc::unavailable when the sandbox died. Cancelling a call stops the
+/// waiting, never the process inside.
+/// Threads: the I/O thread only. Lifetime: calls in flight keep the channel alive.
+class Guest {
+  public:
+    explicit Guest(std::shared_ptr<Channel> channel);
+
+    base::Task<base::Status> ping();
+    /// The claim's one round trip.
+    base::Task<base::Status> configure(GuestSetup setup);
+    /// True when `configure` was done for this workspace already: how a restarted server knows.
+    base::Task<base::Result<bool>> configured_for(std::string workspace_id);
+
+    /// errc::invalid: no such cwd, or the program cannot be executed.
+    base::Task<base::Result<ProcessView>> start(ProcessSpec spec);
+    /// Bytes from `offset` on; when there are none yet, waits up to `wait` for some or for the exit.
+    base::Task<base::Result<ProcessView>> read(std::string id, std::uint64_t offset, std::size_t max,
+                                               base::milliseconds wait);
+    /// At most 1 MiB pending per process, else errc::busy. `eof` closes stdin (^D for a pty).
+    base::Task<base::Status> input(std::string id, std::string bytes, bool eof);
+    base::Task<base::Status> resize(std::string id, int columns, int rows);
+    /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
+    base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
+    base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
+    base::Task<base::Result<std::vector<ListeningPort>>> ports();
+
+    /// Files that are not on the volume, seen by the sandbox's own kernel.
+    base::Task<base::Result<std::string>> read_file(std::string path, std::size_t max);
+    base::Task<base::Status> write_file(std::string path, std::string bytes);
+
+    /// Connects to a port that listens inside.
+    base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(int port);
+    /// Called for each connection that a program inside opens to the proxy port (kProxyPort). Without a handler they are closed.
+    void on_egress(std::function<void(std::unique_ptr<GuestStream>)> handler);
+
+    static constexpr int kProxyPort = 3128;
+
+  private:
+    std::shared_ptr<Channel> channel_;
+};
+
+}  // namespace sandbox

@@ -1,0 +1,68 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/result.hpp>
+#include <sandbox/guest.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace sandbox {
+
+struct Limits {
+    std::uint64_t memory_bytes = 2ull << 30;
+    double cpus = 2;
+    int pids = 1024;                       ///< host threads of the sandbox; gVisor uses a few for itself
+};
+
+/// A root file system that sandboxes start from, read-only, shared by all of them.
+struct Template {
+    std::string name;                      ///< "base", "host"
+    std::string rootfs;                    ///< absolute path
+    std::string stamp;                     ///< changes with the contents; a slot of another stamp is not reused
+};
+
+/// Why a sandbox is gone.
+struct Death {
+    enum class Reason { destroyed, oom, killed, runtime_error, guest_lost };
+    Reason reason = Reason::destroyed;
+    std::string detail;                    ///< one line for people: "out of memory: its limit is 512 MiB"
+};
+char const* to_string(Death::Reason);
+
+struct Usage {
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t cpu_ms = 0;
+    int pids = 0;
+};
+
+/// One live sandbox: a slot, its runtime process and the channel to its guest.
+/// Threads: the I/O thread. Lifetime: shared by the workspace that claimed it and by calls in flight; `destroy` ends it,
+/// letting go of the last reference does not (a server that stops leaves sandboxes running for the next one to adopt).
+class Sandbox {
+  public:
+    virtual ~Sandbox() = default;
+
+    virtual std::string const& slot_id() const = 0;
+    virtual std::string const& template_name() const = 0;
+    virtual Guest& guest() = 0;            ///< needs a thawed sandbox: calls to a frozen one time out
+
+    virtual bool alive() const = 0;
+    virtual Death const& death() const = 0;
+    /// Called once, on the I/O thread, when it dies in whatever way.
+    virtual void on_death(std::function<void(Death const&)> handler) = 0;
+
+    virtual bool frozen() const = 0;
+    virtual base::Status freeze() = 0;     ///< writes a kernel knob: microseconds
+    virtual base::Status thaw() = 0;
+
+    /// Binds a host directory at /berth/volume inside (mount propagation). Once per sandbox.
+    virtual base::Status attach_volume(std::string const& host_directory) = 0;
+    virtual base::Status set_limits(Limits const&) = 0;
+    virtual base::Result<Usage> usage() const = 0;
+
+    /// Kills it and removes processes, mounts, cgroup and directory; idempotent; also finishes for a half-made one.
+    virtual base::Task<base::Status> destroy() = 0;
+};
+
+}  // namespace sandbox

@@ -1,0 +1,79 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/blocking.hpp>
+#include <base/result.hpp>
+#include <sandbox/sandbox.hpp>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace sandbox {
+
+struct PoolTarget {
+    int ready = 8;                         ///< booted and frozen
+    int awake = 2;                         ///< of those, kept thawed and touched, so that the next claim meets warm caches
+};
+
+struct Options {
+    std::string directory;                 ///< DIR/slots and DIR/runsc are made below it; 0700
+    std::string guest_binary;              ///< the static berth-guest
+    std::map<std::string, Template> templates;
+    std::map<std::string, PoolTarget> pool;
+    Limits default_limits;
+    int max_sandboxes = 1024;
+    int max_boots = 2;                     ///< at once; two fill two cores
+    base::milliseconds boot_limit{20'000};
+};
+
+struct Taken {
+    std::shared_ptr<Sandbox> sandbox;      ///< thawed
+    bool warm = false;                     ///< from the pool
+};
+
+struct SweepReport {
+    int adopted_to_pool = 0, destroyed = 0, leftovers_removed = 0;
+};
+
+/// Everything that runs on this node: the runtime, its slots, the pool. Threads: the I/O thread.
+class Sandboxes {
+  public:
+    virtual ~Sandboxes() = default;
+    /// Prepares directories, the shared mount and the cgroup. errc::unavailable names what is missing (runsc, guest, cgroup).
+    static base::Result<std::unique_ptr<Sandboxes>> open(asio::io_context&, base::BlockingPool&, Options);
+
+    /// Warm from stock, else a cold boot: bounded, first come first served. errc::busy at max_sandboxes, errc::not_found
+    /// for an unknown template.
+    virtual base::Task<base::Result<Taken>> take(std::string template_name) = 0;
+    /// A sandbox that an earlier server left running, its channel re-attached. errc::not_found when it is dead or gone.
+    virtual base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id) = 0;
+    /// At start, after the workspaces have adopted theirs: whatever else is found goes to the pool when it answers and
+    /// fits, or is destroyed. Leaves no process, mount, cgroup or directory unaccounted for.
+    virtual base::Task<SweepReport> sweep() = 0;
+
+    /// Keeps the pool filled until `stop`.
+    virtual void start_filling() = 0;
+    /// Stops filling. `destroy_all` also ends every sandbox, claimed or not (`berth down`, an in-process engine).
+    virtual base::Task<void> stop(bool destroy_all) = 0;
+
+    struct Stock {
+        int ready = 0, target = 0, booting = 0;
+    };
+    virtual std::map<std::string, Stock> stock() const = 0;
+    virtual int running() const = 0;
+    virtual std::uint64_t boots() const = 0;
+    virtual std::string last_boot_error() const = 0;
+    virtual base::Task<void> wait_for_stock(int ready, base::milliseconds limit) = 0;   ///< for start-up and benches
+};
+
+/// Facts about this machine for `berth doctor`: probed by doing, with a hint where something is missing.
+struct Finding {
+    std::string name;
+    bool ok = false;
+    std::string detail, hint;
+};
+base::Task<std::vector<Finding>> examine(Options const&);
+
+}  // namespace sandbox

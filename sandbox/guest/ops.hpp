@@ -1,0 +1,28 @@
+#pragma once
+#include "link.hpp"
+#include "processes.hpp"
+#include "setup.hpp"
+#include "streams.hpp"
+
+namespace guest {
+
+/// Owns everything and takes each request to whom it concerns.
+class Guest {
+  public:
+    Guest(SetupOptions options, int in, int out);
+    [[noreturn]] void run();
+
+  private:
+    void request(std::uint32_t id, Json const&, std::string_view raw);
+    void dispatch(std::uint32_t id, Json const&, std::string_view raw);
+    void configure(std::uint32_t id, Json const&);
+
+    SetupOptions options_;
+    Setup setup_;
+    Loop loop_;
+    Link link_;
+    Streams streams_;
+    Processes processes_;
+};
+
+}  // namespace guest

@@ -1,0 +1,102 @@
+#include "setup.hpp"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+extern char** environ;
+
+namespace guest {
+namespace {
+
+bool same_directory(char const* a, char const* b) {
+    struct stat sa{}, sb{};
+    return ::stat(a, &sa) == 0 && ::stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+std::string bind(char const* source, char const* target) {
+    if (same_directory(source, target)) return {};       // a repeated configure
+    if (::mkdir(target, 0755) != 0 && errno != EEXIST)
+        return std::string("make ") + target + ": " + std::strerror(errno);
+    if (::mount(source, target, nullptr, MS_BIND | MS_REC, nullptr) != 0)
+        return std::string("bind ") + source + " to " + target + ": " + std::strerror(errno);
+    return {};
+}
+
+void write_text(char const* path, int flags, std::string const& text) {
+    int const fd = ::open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
+    if (fd < 0) return;
+    if (::write(fd, text.data(), text.size()) < 0) errno = 0;
+    ::close(fd);
+}
+
+void name_host(std::string const& hostname) {
+    char current[256] = {};
+    ::gethostname(current, sizeof current - 1);
+    if (hostname == current) return;
+    if (::sethostname(hostname.data(), hostname.size()) != 0) errno = 0;
+    write_text("/etc/hostname", O_TRUNC, hostname + "\n");
+    write_text("/etc/hosts", O_APPEND, "127.0.0.1 localhost " + hostname + "\n");
+}
+
+}  // namespace
+
+std::string home_directory(SetupOptions const& options) {
+    return options.test_root.empty() ? "/home/agent" : options.test_root;
+}
+
+Environment base_environment(SetupOptions const& options) {
+    Environment env;
+    for (char** e = environ; e && *e; ++e) {             // the image's own: language roots, PATH
+        std::string_view const entry = *e;
+        auto const equals = entry.find('=');
+        if (equals != entry.npos && equals > 0) env[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
+    }
+    auto const home = home_directory(options);
+    env["HOME"] = home;
+    env["USER"] = env["LOGNAME"] = "root";
+    env["SHELL"] = "/bin/bash";
+    env["TERM"] = "xterm-256color";
+    env["LANG"] = "C.UTF-8";
+    env.erase("LC_ALL");
+    auto& path = env["PATH"];
+    if (path.empty()) path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    path = home + "/.local/bin:" + path;
+    return env;
+}
+
+std::string apply_setup(Json const& request, SetupOptions const& options, Setup& setup) {
+    if (options.test_root.empty() && request.value("volume", true)) {
+        for (auto [source, target] : {std::pair("/berth/volume/workspace", "/workspace"),
+                                      std::pair("/berth/volume/home", "/home/agent")})
+            if (auto failed = bind(source, target); !failed.empty()) return failed;
+    }
+    if (auto const hostname = request.value("hostname", ""); options.test_root.empty() && !hostname.empty())
+        name_host(hostname);
+
+    setup.workspace_id = request.value("workspace_id", "");
+    setup.max_processes_kept = static_cast<std::size_t>(std::max(1, request.value("max_processes_kept", 256)));
+    setup.egress = request.contains("egress") && !request["egress"].empty();
+    setup.env = base_environment(options);
+    if (setup.egress) {
+        auto const proxy = "http://127.0.0.1:" + std::to_string(options.proxy_port);
+        for (char const* name : {"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy",
+                                 "npm_config_proxy", "npm_config_https_proxy"})
+            setup.env[name] = proxy;
+        setup.env["NO_PROXY"] = setup.env["no_proxy"] = "localhost,127.0.0.1,::1";
+        std::string allowed;
+        for (auto const& pattern : request["egress"])
+            if (pattern.is_string()) allowed += (allowed.empty() ? "" : ",") + pattern.get<std::string>();
+        setup.env["BERTH_EGRESS"] = allowed;
+    }
+    if (auto const env = request.find("env"); env != request.end() && env->is_object())
+        for (auto const& [name, value] : env->items())
+            if (value.is_string()) setup.env[name] = value.get<std::string>();
+    return {};
+}
+
+}  // namespace guest

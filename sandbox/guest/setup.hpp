@@ -1,0 +1,30 @@
+#pragma once
+#include "link.hpp"
+#include "spawn.hpp"
+
+#include <string>
+
+namespace guest {
+
+/// What a claim made of this sandbox. Applied by `configure`, which may be repeated: after a restore, or by a new server.
+struct Setup {
+    std::string workspace_id;          ///< "" before the first claim
+    Environment env;                   ///< of every command
+    bool egress = false;
+    std::size_t max_processes_kept = 256;
+};
+
+struct SetupOptions {
+    std::string test_root;             ///< "" but in tests: nothing of the machine is changed, and this is the home
+    int proxy_port = 3128;
+};
+
+std::string home_directory(SetupOptions const&);
+
+/// Environment before any claim, from the guest's own.
+Environment base_environment(SetupOptions const&);
+
+/// "" or what failed. Only the volume is essential; names and notes are best effort.
+std::string apply_setup(Json const& request, SetupOptions const&, Setup&);
+
+}  // namespace guest

@@ -1,0 +1,34 @@
+#pragma once
+#include <sys/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace guest {
+
+using Environment = std::map<std::string, std::string>;
+
+/// One command, ready to run. Descriptors are borrowed and above 2.
+struct Spawn {
+    std::string command;
+    Environment env;
+    std::string cwd;
+    int in = -1, out = -1;      ///< stdout and stderr both get `out`
+    bool terminal = false;      ///< `in` is a terminal, and becomes the controlling one
+};
+
+struct Spawned {
+    pid_t pid = -1;             ///< leads a session of its own
+    std::string error;          ///< when pid is -1: what failed, for the user
+    bool callers_fault = false; ///< a wrong cwd or the like, as opposed to exhausted resources
+};
+
+/// Runs the command as a program when it is one plain call (saving a shell, whose start costs milliseconds in gVisor), else
+/// by bash, or by sh in an image without bash.
+Spawned spawn(Spawn const&);
+
+/// The words of a command that means the same without a shell, else empty. Exposed for its test.
+std::vector<std::string> plain_words(std::string const& command);
+
+}  // namespace guest

@@ -1,0 +1,59 @@
+#pragma once
+#include "link.hpp"
+#include "loop.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace guest {
+
+/// TCP connections inside, carried over the channel: those that the server asks for, and those that programs open to the
+/// proxy port. Each direction has a window; a side sends no more than the other has room for.
+class Streams {
+  public:
+    Streams(Loop&, Link&);
+
+    void connect(std::uint32_t request, Json const&);      ///< the stream has the request's id
+    /// Listens on 127.0.0.1, or no longer. 0 takes a free port. Returns the port, or -1 with errno.
+    int listen(int port);
+    void close_listener();
+    void frame(protocol::Frame const&);
+    void close_all();                                       ///< their server is gone
+    void resume();                                          ///< the link has room again
+
+  private:
+    struct Stream {
+        std::uint32_t id = 0;
+        int fd = -1;
+        bool connecting = false;
+        bool second_try = false;             // ::1 after 127.0.0.1
+        int port = 0;
+        std::uint32_t credit = protocol::kWindow;   // what the server can take
+        std::string pending;                 // for the program; within the window we granted
+        bool read_ended = false;             // shut was sent
+        bool write_ended = false;            // shut came: the program sees end of file after `pending`
+        bool write_closed = false;
+        bool closing = false;                // close came: only `pending` is left to do
+    };
+    using Ptr = std::shared_ptr<Stream>;
+
+    bool dial(Ptr const&, bool v6);
+    void connected(Ptr const&);
+    void accept_some();
+    void adopt(Ptr const&);
+    void ready(Ptr const&, std::uint32_t events);
+    void pump_out(Ptr const&);               // program -> server
+    void pump_in(Ptr const&);                // server -> program
+    void update(Ptr const&);
+    void drop(Ptr const&, bool tell);
+
+    Loop& loop_;
+    Link& link_;
+    int listener_ = -1, port_ = -1;
+    std::uint32_t next_id_ = 0;
+    std::map<std::uint32_t, Ptr> streams_;
+};
+
+}  // namespace guest

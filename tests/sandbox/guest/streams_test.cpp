@@ -1,0 +1,162 @@
+#include "guest_fixture.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace guest_test;
+using sandbox::GuestStream;
+
+namespace {
+
+base::Task<std::string> read_to_end(GuestStream& stream) {
+    std::string all;
+    std::string chunk(10'000, '\0');
+    for (;;) {
+        auto n = co_await stream.read_some(asio::buffer(chunk));
+        if (!n) co_return all + "!" + n.error().message();
+        if (*n == 0) co_return all;
+        all.append(chunk, 0, *n);
+    }
+}
+
+base::Task<void> write_and_shut(GuestStream& stream, std::string bytes) {
+    (co_await stream.write(asio::buffer(bytes))).value();
+    stream.shutdown_write();
+}
+
+/// A TCP server on a loopback port of this machine, which is also the guest's here; echoes until end of file.
+struct EchoServer {
+    explicit EchoServer(asio::io_context& io, asio::ip::address address)
+        : acceptor(io, asio::ip::tcp::endpoint(address, 0)) {
+        asio::co_spawn(io, serve(acceptor), asio::detached);
+    }
+    static base::Task<void> serve(asio::ip::tcp::acceptor& acceptor) {
+        auto [ec, socket] = co_await acceptor.async_accept(base::as_tuple);
+        if (ec) co_return;
+        std::string chunk(65536, '\0');
+        for (;;) {
+            auto [read_ec, n] = co_await socket.async_read_some(asio::buffer(chunk), base::as_tuple);
+            if (read_ec) break;
+            auto [write_ec, m] = co_await asio::async_write(socket, asio::buffer(chunk, n), base::as_tuple);
+            if (write_ec) break;
+        }
+        boost::system::error_code ignored;
+        socket.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+    }
+    int port() const { return acceptor.local_endpoint().port(); }
+    asio::ip::tcp::acceptor acceptor;
+};
+
+std::string pattern(std::size_t n) {
+    std::string out;
+    out.reserve(n);
+    for (std::size_t i = 0; i < n; ++i) out.push_back(static_cast<char>(i * 31 + i / 1000));
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("streams: connecting to a port inside") {
+    Fixture f;
+
+    SUBCASE("many windows' worth of bytes go both ways, and end of file follows") {
+        EchoServer server(f.io.context, asio::ip::address_v4::loopback());
+        auto stream = f.io.run(f.guest.connect(server.port())).value();
+        auto const bytes = pattern(3'000'000);
+        asio::co_spawn(f.io.context, write_and_shut(*stream, bytes), asio::detached);
+        CHECK(f.io.run(read_to_end(*stream)) == bytes);
+    }
+    SUBCASE("a server that listens on ::1 only") {
+        EchoServer server(f.io.context, asio::ip::address_v6::loopback());
+        auto stream = f.io.run(f.guest.connect(server.port())).value();
+        asio::co_spawn(f.io.context, write_and_shut(*stream, "hello"), asio::detached);
+        CHECK(f.io.run(read_to_end(*stream)) == "hello");
+    }
+    SUBCASE("nobody listens") {
+        asio::ip::tcp::acceptor taken(f.io.context, {asio::ip::address_v4::loopback(), 0});
+        int const port = taken.local_endpoint().port();
+        taken.close();
+        auto const stream = f.io.run(f.guest.connect(port));
+        REQUIRE(stream.has_error());
+        CHECK(is(stream.error(), base::errc::unavailable));
+        CHECK(stream.error().context.find("refused") != std::string::npos);
+    }
+    SUBCASE("a stream that the server drops ends the connection inside") {
+        asio::ip::tcp::acceptor acceptor(f.io.context, {asio::ip::address_v4::loopback(), 0});
+        auto accept = [](asio::ip::tcp::acceptor& a) -> base::Task<std::string> {
+            auto socket = co_await a.async_accept(asio::use_awaitable);
+            std::string got(100, '\0');
+            std::size_t size = 0;
+            for (;;) {
+                auto [ec, n] = co_await socket.async_read_some(asio::buffer(got.data() + size, got.size() - size),
+                                                               base::as_tuple);
+                size += n;
+                if (ec) break;
+            }
+            co_return got.substr(0, size);
+        };
+        {
+            auto stream = f.io.run(f.guest.connect(acceptor.local_endpoint().port())).value();
+            auto write = [](GuestStream& s) -> base::Task<void> {
+                std::string const bytes = "last words";
+                (co_await s.write(asio::buffer(bytes))).value();
+            };
+            f.io.run(write(*stream));
+        }
+        CHECK(f.io.run(accept(acceptor)) == "last words");
+    }
+    SUBCASE("a new server finds the old one's streams closed") {
+        EchoServer server(f.io.context, asio::ip::address_v4::loopback());
+        auto stream = f.io.run(f.guest.connect(server.port())).value();
+        f.channel->attach();
+        std::string chunk(10, '\0');
+        CHECK(f.io.run(stream->read_some(asio::buffer(chunk))).has_error());
+        f.io.run(f.guest.ping()).value();
+    }
+}
+
+TEST_CASE("streams: the proxy port") {
+    Fixture f;
+    sandbox::GuestSetup setup;
+    setup.workspace_id = "w";
+    setup.egress = {"example.com"};
+
+    SUBCASE("a connection reaches the handler, and the answer the program") {
+        std::unique_ptr<GuestStream> stream;
+        f.guest.on_egress([&](std::unique_ptr<GuestStream> s) { stream = std::move(s); });
+        f.io.run(f.guest.configure(setup)).value();
+        auto s = f.spec("exec 3<>/dev/tcp/127.0.0.1/${HTTP_PROXY##*:}; echo question >&3; cat <&3", milliseconds(1));
+        f.start(s).value();
+        for (int i = 0; i < 1000 && !stream; ++i) f.io.context.run_one_for(std::chrono::milliseconds(20));
+        REQUIRE(stream);
+        std::string chunk(100, '\0');
+        auto const n = f.io.run(stream->read_some(asio::buffer(chunk))).value();
+        CHECK(chunk.substr(0, n) == "question\n");
+        f.io.run(write_and_shut(*stream, "answer\n"));
+        CHECK(f.read_until(s.id, "answer\n") == "answer\n");
+    }
+    SUBCASE("without a handler it is closed") {
+        f.io.run(f.guest.configure(setup)).value();
+        CHECK(f.run("exec 3<>/dev/tcp/127.0.0.1/${HTTP_PROXY##*:}; cat <&3; echo closed").output.ends_with("closed\n"));
+    }
+    SUBCASE("the guest's own port is not listed, a program's is") {
+        f.io.run(f.guest.configure(setup)).value();
+        auto const proxy = std::stoi(f.run("echo ${http_proxy##*:}").output);
+        asio::ip::tcp::acceptor acceptor(f.io.context, {asio::ip::address_v4::loopback(), 0});
+        int const port = acceptor.local_endpoint().port();
+        bool listed = false;
+        for (auto const& p : f.io.run(f.guest.ports()).value()) {
+            CHECK(p.port != proxy);
+            if (p.port != port) continue;
+            listed = true;
+            CHECK(p.address == "127.0.0.1");
+            CHECK(p.pid == ::getpid());
+            CHECK(p.program == "test_guest");
+        }
+        CHECK(listed);
+    }
+    SUBCASE("no network: no proxy in the environment") {
+        setup.egress.clear();
+        f.io.run(f.guest.configure(setup)).value();
+        CHECK(f.run("echo \"[$HTTP_PROXY$http_proxy]\"").output == "[]\n");
+    }
+}

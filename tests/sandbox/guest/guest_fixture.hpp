@@ -52,6 +52,13 @@ struct GuestProcess {
 };
 
 struct Fixture {
+    ~Fixture() {                 // what a test left running must not outlive it
+        auto const last = open_channel(io, directory.path);
+        sandbox::Guest stopper(last);
+        auto const all = io.run(stopper.processes());
+        if (!all) return;
+        for (auto const& p : *all) (void)io.run(stopper.stop(p.id, SIGKILL, milliseconds(0)));
+    }
     Io io;
     TemporaryDirectory directory;
     GuestProcess process{directory.path};

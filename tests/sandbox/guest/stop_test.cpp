@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+
 using namespace guest_test;
 
 TEST_CASE("stop: the whole tree") {
@@ -52,6 +54,7 @@ TEST_CASE("stop: the whole tree") {
 
 TEST_CASE("the guest survives signals and exhaustion") {
     Fixture f;
+    f.io.run(f.guest.ping()).value();
     for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::kill(f.process.pid, signal);
     CHECK(f.run("echo alive").output == "alive\n");
 
@@ -60,5 +63,20 @@ TEST_CASE("the guest survives signals and exhaustion") {
     auto const v = f.start(s);
     REQUIRE(v.has_error());
     CHECK(is(v.error(), base::errc::invalid));
+    CHECK(f.run("echo alive").output == "alive\n");
+
+    rlimit many{};
+    REQUIRE(::prlimit(f.process.pid, RLIMIT_NOFILE, nullptr, &many) == 0);
+    rlimit const few{12, many.rlim_max};
+    REQUIRE(::prlimit(f.process.pid, RLIMIT_NOFILE, &few, nullptr) == 0);
+    bool refused = false;
+    for (int i = 0; i < 20 && !refused; ++i) {
+        auto sleeper = f.spec("sleep 1000", milliseconds(1));
+        auto const one = f.start(sleeper);
+        refused = one.has_error() && is(one.error(), base::errc::busy) &&
+                  one.error().context.find("Too many open files") != std::string::npos;
+    }
+    CHECK(refused);
+    REQUIRE(::prlimit(f.process.pid, RLIMIT_NOFILE, &many, nullptr) == 0);
     CHECK(f.run("echo alive").output == "alive\n");
 }

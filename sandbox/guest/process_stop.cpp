@@ -23,14 +23,20 @@ pid_t Processes::leader(Process const& p) const {
     return p.pid;
 }
 
-void Processes::signal_tree(Process& p, int signal) {
-    for (pid_t const pid : tree_members(leader(p), p.id)) {
-        ::kill(pid, signal);
-        if (signal != SIGKILL) ::kill(pid, SIGCONT);     // a stopped process handles nothing
+/// True when nobody is left. Whoever was signalled before is spared until SIGKILL; a child forked between the look and the
+/// signal is met the next time.
+bool Processes::signal_tree(Process& p, int signal) {
+    auto const members = tree_members(leader(p), p.id);
+    for (pid_t const pid : members) {
+        if (signal == SIGKILL) {
+            ::kill(pid, SIGKILL);
+        } else if (p.stop_signalled.insert(pid).second) {
+            ::kill(pid, signal);
+            ::kill(pid, SIGCONT);                        // a stopped process handles nothing
+        }
     }
+    return p.reaped && members.empty();
 }
-
-bool Processes::tree_gone(Process& p) { return p.reaped && tree_members(leader(p), p.id).empty(); }
 
 void Processes::stop(std::uint32_t request, Json const& j) {
     auto p = find(request, j);
@@ -49,22 +55,27 @@ void Processes::stop(std::uint32_t request, Json const& j) {
     waiter.what = Waiter::For::gone;
     waiter.request = request;
     p->waiters.push_back(waiter);
-    signal_tree(*p, grace == 0 ? SIGKILL : signal);
+    p->stop_signal = signal;
+    p->stop_signalled.clear();
     stop_step(p);
 }
 
 void Processes::stop_step(Ptr const& p) {
     auto const now = monotonic_ms();
     bool const given_up = now >= p->stop_give_up_at;
-    if (given_up || tree_gone(*p)) {
+    if (signal_tree(*p, now >= p->stop_kill_at ? SIGKILL : p->stop_signal) || given_up) {
         p->stopping = false;
-        for (auto& waiter : p->waiters)                  // a process that SIGKILL does not end is reported as running
-            if (given_up && waiter.what == Waiter::For::gone) answer(*p, waiter);
-        if (given_up) p->waiters.remove_if([](Waiter const& w) { return w.what == Waiter::For::gone; });
+        p->stop_signalled.clear();
+        // A process that SIGKILL did not end is reported as running; one just reaped is answered for when its output is.
+        if (given_up)
+            p->waiters.remove_if([&](Waiter const& w) {
+                if (w.what != Waiter::For::gone) return false;
+                answer(*p, w);
+                return true;
+            });
         wake(*p);
         return;
     }
-    if (now >= p->stop_kill_at) signal_tree(*p, SIGKILL);
     auto const wait = p->stop_kill_at > now ? std::min<std::int64_t>(p->stop_poll_ms, p->stop_kill_at - now)
                                             : p->stop_poll_ms;
     p->stop_poll_ms = std::min(p->stop_poll_ms * 2, kLastPollMs);

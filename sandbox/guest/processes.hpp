@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,7 +50,8 @@ struct Process {
     bool stopping = false;
     Loop::TimerId stop_timer{};
     std::int64_t stop_kill_at = 0, stop_give_up_at = 0;
-    int stop_poll_ms = 0;
+    int stop_poll_ms = 0, stop_signal = 0;
+    std::set<pid_t> stop_signalled;
 };
 
 /// Every command of this sandbox: starts, output, input, exits. As process 1 the guest also reaps whom nobody else does.
@@ -89,8 +91,7 @@ class Processes {
     void answer_started(Process&, Waiter const&);
     void answer_read(Process&, Waiter const&);
 
-    void signal_tree(Process&, int signal);
-    bool tree_gone(Process&);
+    bool signal_tree(Process&, int signal);
     void stop_step(Ptr const&);
     pid_t leader(Process const&) const;
 

@@ -58,6 +58,7 @@ TEST_CASE("channel: a large request left half sent is forgotten") {
     auto const in = base::sys::open(f.directory.path + "/in", O_RDWR).value();
     auto const part = protocol::make_frame(protocol::Kind::request, 1, std::string(2000, 'x'), true);
     base::sys::write_all(in.get(), part, "the FIFO").value();
+    f.channel->close("the server dies");
     auto const channel = open_channel(f.io, f.directory.path);
     sandbox::Guest guest(channel);
     f.io.run(guest.ping()).value();          // request 1 of the new server

@@ -53,6 +53,7 @@ struct GuestProcess {
 
 struct Fixture {
     ~Fixture() {                 // what a test left running must not outlive it
+        channel->close("the test is over");      // two readers of one FIFO would steal from each other
         auto const last = open_channel(io, directory.path);
         sandbox::Guest stopper(last);
         auto const all = io.run(stopper.processes());

@@ -76,7 +76,7 @@ class Registry {
     virtual Task<void> close() = 0;                                 ///< writes what is lazy, checkpoints
 };
 
-/// "" when DIR is free, else who owns it, for `berth stdio`. Takes nothing and changes nothing.
+/// Whether a server owns DIR, for `berth stdio`. Takes nothing and changes nothing.
 bool directory_in_use(std::string const& directory);
 
 }  // namespace registry

@@ -1,0 +1,137 @@
+#include "keys.hpp"
+
+#include <base/asio.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+namespace config {
+namespace {
+
+bool host_characters(std::string_view s) {
+    return !s.empty() && s.size() <= 253 && s.front() != '.' && s.front() != '-' && s.find("..") == s.npos &&
+           std::all_of(s.begin(), s.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+           });
+}
+
+bool address(std::string const& s) {
+    boost::system::error_code ec;
+    asio::ip::make_address(s, ec);
+    return !ec;
+}
+
+// "host", "host:port", "[v6]" or "[v6]:port".
+bool host_and_port(std::string_view s) {
+    std::string_view port;
+    bool host_ok = false;
+    if (s.starts_with('[')) {
+        auto const end = s.find(']');
+        if (end == s.npos) return false;
+        host_ok = address(std::string(s.substr(1, end - 1)));
+        s.remove_prefix(end + 1);
+        if (s.empty()) return host_ok;
+        if (s.front() != ':') return false;
+        port = s.substr(1);
+    } else {
+        auto const colon = s.find(':');
+        host_ok = host_characters(s.substr(0, colon));
+        if (colon == s.npos) return host_ok;
+        port = s.substr(colon + 1);
+    }
+    unsigned number = 0;
+    auto const [end, ec] = std::from_chars(port.data(), port.data() + port.size(), number);
+    return host_ok && ec == std::errc{} && end == port.data() + port.size() && number >= 1 && number <= 65535;
+}
+
+bool loopback(std::string const& s) {
+    boost::system::error_code ec;
+    auto const a = asio::ip::make_address(s, ec);
+    return !ec && a.is_loopback();
+}
+
+std::string number(double value) {
+    std::string text = std::to_string(value);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.ends_with('.')) text.pop_back();
+    return text;
+}
+
+std::optional<Finding> check_limits(Settings const& s) {
+    auto const above = [](std::string const& key, std::string const& max) {
+        return Finding{"limits." + key, "expected no more than max_limits." + key + " (" + max + ")"};
+    };
+    if (s.limits.memory_bytes > s.max_limits.memory_bytes)
+        return above("memory", std::to_string(s.max_limits.memory_bytes) + " bytes");
+    if (s.limits.cpus > s.max_limits.cpus) return above("cpus", number(s.max_limits.cpus));
+    if (s.limits.pids > s.max_limits.pids) return above("pids", std::to_string(s.max_limits.pids));
+    if (s.limits.disk_bytes > s.max_limits.disk_bytes)
+        return above("disk", std::to_string(s.max_limits.disk_bytes) + " bytes");
+    return std::nullopt;
+}
+
+std::optional<Finding> check_pools(Settings const& s) {
+    long total = 0;
+    for (auto const& [name, pool] : s.pools) {
+        if (pool.awake > pool.ready)
+            return Finding{"pools." + name + ".awake",
+                           "expected no more than its ready (" + std::to_string(pool.ready) + ")"};
+        total += pool.ready;
+    }
+    if (total > s.max_sandboxes)
+        return Finding{"pools", "expected at most max_sandboxes (" + std::to_string(s.max_sandboxes) +
+                                    ") sandboxes ready in all pools together, not " + std::to_string(total)};
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string check_host(std::string const& s) {
+    return host_and_port(s) ? "" : "expected host names such as tools.example.com or tools.example.com:8443";
+}
+
+std::string check_origin(std::string const& s) {
+    std::string_view rest = s;
+    if (rest.starts_with("https://")) rest.remove_prefix(8);
+    else if (rest.starts_with("http://")) rest.remove_prefix(7);
+    else rest = {};
+    return host_and_port(rest) ? "" : "expected origins such as https://app.example.com, without a path";
+}
+
+std::string check_pattern(std::string const& s) {
+    if (s == "*") return "";
+    std::string_view rest = s;
+    if (rest.starts_with("*.")) rest.remove_prefix(2);
+    return host_and_port(rest) ? "" : "expected *, or hosts such as pypi.org, *.example.com or example.com:8080";
+}
+
+std::string check_network(std::string const& s) {
+    boost::system::error_code v4, v6;
+    asio::ip::make_network_v4(s, v4);
+    if (!v4) return "";
+    asio::ip::make_network_v6(s, v6);
+    return v6 ? "expected networks such as 10.0.5.0/24 or fd00:1::/64" : "";
+}
+
+std::string check_name(std::string const& s) {
+    auto const plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+    bool const good = !s.empty() && s.size() <= 64 && plain(s.front()) && std::all_of(s.begin(), s.end(), [&](char c) {
+        return plain(c) || c == '-' || c == '_' || c == '.';
+    });
+    return good ? "" : "expected a name of a-z, 0-9, dot, hyphen and underscore, at most 64 long";
+}
+
+std::optional<Finding> check(Settings const& s) {
+    auto const& l = s.listen;
+    if (!address(l.address)) return Finding{"listen.address", "expected an IP address such as 127.0.0.1 or ::"};
+    if (l.tls_certificate.empty() != l.tls_key.empty())
+        return Finding{l.tls_key.empty() ? "listen.tls_certificate" : "listen.tls_key",
+                       "expected tls_certificate and tls_key together"};
+    if (!loopback(l.address) && l.tls_certificate.empty() && !l.insecure_plain_http)
+        return Finding{"listen.address", "expected a loopback address, or tls_certificate and tls_key: tokens would cross "
+                                         "the network in the clear (listen.insecure_plain_http: true allows that)"};
+    if (auto finding = check_limits(s)) return finding;
+    return check_pools(s);
+}
+
+}  // namespace config

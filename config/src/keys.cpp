@@ -1,0 +1,231 @@
+#include "keys.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace config {
+namespace {
+
+using Node = YAML::Node;
+using Read = decltype(Key::read);
+
+std::string shown(std::string const& text) { return ", not \"" + text.substr(0, 60) + "\""; }
+
+template <class Take>
+Read scalar(std::string expected, Take take) {
+    return [expected = std::move(expected), take](Settings& s, Node const& node, std::string const& entry, int&) {
+        if (!node.IsScalar()) return "expected " + expected;
+        auto const problem = take(s, node.Scalar(), entry);
+        return problem.empty() ? problem : problem + shown(node.Scalar());
+    };
+}
+
+template <class Field>
+Read text(std::string expected, Field field, std::string (*good)(std::string const&) = nullptr) {
+    return scalar(std::move(expected), [field, good](Settings& s, std::string const& v, std::string const&) {
+        field(s) = v;
+        return good ? good(v) : std::string();
+    });
+}
+
+template <class Field>
+Read one_of(std::vector<std::string> choices, Field field) {
+    std::string expected = "one of";
+    for (auto const& c : choices) expected += (c == choices.front() ? " " : ", ") + c;
+    return scalar(expected, [=](Settings& s, std::string const& v, std::string const&) {
+        field(s) = v;
+        return std::find(choices.begin(), choices.end(), v) == choices.end() ? "expected " + expected : std::string();
+    });
+}
+
+template <class Field>
+Read flag(Field field) {
+    return scalar("true or false", [field](Settings& s, std::string const& v, std::string const&) {
+        field(s) = v == "true";
+        return v == "true" || v == "false" ? std::string() : std::string("expected true or false");
+    });
+}
+
+template <class Field>
+Read integer(long min, long max, Field field) {
+    auto const expected = "a whole number from " + std::to_string(min) + " to " + std::to_string(max);
+    return scalar(expected, [=](Settings& s, std::string const& v, std::string const& entry) {
+        long n = 0;
+        auto const [end, ec] = std::from_chars(v.data(), v.data() + v.size(), n);
+        if (ec != std::errc{} || end != v.data() + v.size() || n < min || n > max) return "expected " + expected;
+        auto& target = field(s, entry);
+        target = static_cast<std::remove_reference_t<decltype(target)>>(n);
+        return std::string();
+    });
+}
+
+template <class Field>
+Read cpus(Field field) {
+    return scalar("a number of processors such as 2 or 0.5", [field](Settings& s, std::string const& v, std::string const&) {
+        double n = 0;
+        auto const [end, ec] = std::from_chars(v.data(), v.data() + v.size(), n, std::chars_format::fixed);
+        if (ec != std::errc{} || end != v.data() + v.size() || !std::isfinite(n) || n < 0.05 || n > 1024)
+            return std::string("expected a number of processors from 0.05 to 1024");
+        field(s) = n;
+        return std::string();
+    });
+}
+
+template <class Field>
+Read size(Field field) {
+    return [field](Settings& s, Node const& node, std::string const&, int&) -> std::string {
+        auto const bytes = parse_size(node.IsScalar() ? node.Scalar() : "");
+        if (!bytes) return bytes.error().context;
+        if (*bytes < (64ull << 20)) return "expected at least 64MiB" + shown(node.Scalar());
+        field(s) = *bytes;
+        return {};
+    };
+}
+
+template <class Field>
+Read duration(std::chrono::milliseconds min, Field field) {
+    return [=](Settings& s, Node const& node, std::string const&, int&) -> std::string {
+        auto const ms = parse_duration(node.IsScalar() ? node.Scalar() : "");
+        if (!ms) return ms.error().context;
+        if (*ms < min) return "expected at least " + std::to_string(min.count()) + "ms" + shown(node.Scalar());
+        field(s) = *ms;
+        return {};
+    };
+}
+
+template <class Field>
+Read list(std::string (*good)(std::string const&), Field field) {
+    return [=](Settings& s, Node const& node, std::string const&, int& line) -> std::string {
+        if (!node.IsSequence()) return "expected a list such as [a, b]";
+        if (node.size() > 1000) return "expected at most 1000 entries";
+        std::vector<std::string> values;
+        for (Node const& item : node) {
+            line = item.Mark().line + 1;
+            if (!item.IsScalar()) return "expected a list of plain values";
+            if (auto const problem = good(item.Scalar()); !problem.empty()) return problem + shown(item.Scalar());
+            if (std::find(values.begin(), values.end(), item.Scalar()) != values.end())
+                return "expected each entry once" + shown(item.Scalar());
+            values.push_back(item.Scalar());
+        }
+        field(s) = std::move(values);
+        return {};
+    };
+}
+
+std::string absolute(std::string const& v) {
+    return v.starts_with('/') && v.find('\0') == v.npos ? "" : "expected an absolute path";
+}
+std::string absolute_or_none(std::string const& v) { return v.empty() ? "" : absolute(v); }
+
+// The field that a key stands for.
+#define FIELD(member) [](Settings& s) -> auto& { return s.member; }
+#define NUMBER(member) [](Settings& s, std::string const&) -> auto& { return s.member; }
+#define POOL(member) [](Settings& s, std::string const& entry) -> auto& { return s.pools[entry].member; }
+
+std::vector<Key> make_keys() {
+    using namespace std::chrono_literals;
+    return {
+        {"listen.address", "IP address", "127.0.0.1",
+         "Where the server listens. Anything but a loopback address needs TLS.", text("an IP address", FIELD(listen.address))},
+        {"listen.port", "TCP port", "7777", "Port of the server. 0 takes any free one, which the log names.",
+         integer(0, 65535, NUMBER(listen.port))},
+        {"listen.hosts", "host names", "[]",
+         "Further names by which clients reach the server. Requests for any other Host are refused.",
+         list(check_host, FIELD(listen.hosts))},
+        {"listen.origins", "web origins", "[]", "Web pages that may call the server from a browser.",
+         list(check_origin, FIELD(listen.origins))},
+        {"listen.tls_certificate", "PEM file", "\"\"", "Certificate chain for TLS. Together with tls_key.",
+         text("a path", FIELD(listen.tls_certificate), absolute_or_none)},
+        {"listen.tls_key", "PEM file", "\"\"", "Private key for TLS. Together with tls_certificate.",
+         text("a path", FIELD(listen.tls_key), absolute_or_none)},
+        {"listen.insecure_plain_http", "true, false", "false",
+         "Allows an address beyond this machine without TLS: tokens then cross the network in the clear.",
+         flag(FIELD(listen.insecure_plain_http))},
+        {"templates_dir", "directory", "/var/lib/berth/templates", "Root file systems that workspaces start from, one folder each.",
+         text("a path", FIELD(templates_dir), absolute)},
+        {"default_template", "template name", "base", "Template of a workspace that names none.",
+         text("a template's name", FIELD(default_template), check_name)},
+        {"pools.NAME.ready", "sandboxes", "8",
+         "Booted sandboxes kept in stock for template NAME. A given pools section replaces the shipped one as a whole.",
+         integer(0, 1000, POOL(ready))},
+        {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen, for the fastest claim.",
+         integer(0, 1000, POOL(awake))},
+        {"limits.memory", "bytes", "2GiB", "Memory of a workspace that asks for nothing else.", size(FIELD(limits.memory_bytes))},
+        {"limits.cpus", "processors", "2", "Processor time of a workspace, in processors.", cpus(FIELD(limits.cpus))},
+        {"limits.pids", "processes", "1024", "Processes and threads of a workspace.", integer(16, 1'000'000, NUMBER(limits.pids))},
+        {"limits.disk", "bytes", "10GiB", "Size of a workspace's volume.", size(FIELD(limits.disk_bytes))},
+        {"max_limits.memory", "bytes", "8GiB", "The most memory that a workspace may ask for.", size(FIELD(max_limits.memory_bytes))},
+        {"max_limits.cpus", "processors", "8", "The most processor time that a workspace may ask for.", cpus(FIELD(max_limits.cpus))},
+        {"max_limits.pids", "processes", "4096", "The most processes that a workspace may ask for.",
+         integer(16, 1'000'000, NUMBER(max_limits.pids))},
+        {"max_limits.disk", "bytes", "100GiB", "The largest volume that a workspace may ask for.", size(FIELD(max_limits.disk_bytes))},
+        {"max_workspaces", "workspaces", "2000", "Workspaces on this server, running or not.", integer(1, 1'000'000, NUMBER(max_workspaces))},
+        {"max_sandboxes", "sandboxes", "400", "Sandboxes that exist at once, the stock included.", integer(1, 100'000, NUMBER(max_sandboxes))},
+        {"max_boots", "sandboxes", "2", "Sandboxes that boot at once; the others wait their turn.", integer(1, 1000, NUMBER(max_boots))},
+        {"idle.freeze_after", "time", "2s", "Without calls for this long a workspace is frozen; the next call thaws it.",
+         duration(10ms, FIELD(idle.freeze_after))},
+        {"idle.stop_after", "time", "30m", "Without calls for this long `idle.action` is taken. 0 means never.",
+         duration(0ms, FIELD(idle.stop_after))},
+        {"idle.action", "stop, keep", "stop", "What `idle.stop_after` leads to: the sandbox ends and the files stay, or nothing.",
+         one_of({"stop", "keep"}, FIELD(idle.action))},
+        {"network.max_allow", "host patterns", "[\"*\"]",
+         "What a workspace may ask to reach: exact hosts, *.example.com, each with an optional port; * is any public host.",
+         list(check_pattern, FIELD(network.max_allow))},
+        {"network.insecure_private_addresses", "networks", "[]",
+         "Private addresses that workspaces may reach all the same, such as your own package mirror's.",
+         list(check_network, FIELD(network.insecure_private_addresses))},
+        {"toolsets", "toolset names", "[core, files]", "Tools that clients see unless they ask for others.",
+         list(check_name, FIELD(toolsets))},
+        {"log_level", "trace, debug, info, warn, error, off", "info", "The least severe messages that are logged.",
+         one_of({"trace", "debug", "info", "warn", "error", "off"}, FIELD(log_level))},
+    };
+}
+
+#undef FIELD
+#undef NUMBER
+#undef POOL
+
+}  // namespace
+
+std::vector<Key> const& keys() {
+    static std::vector<Key> const all = make_keys();
+    return all;
+}
+
+std::vector<KnownKey> const& known_keys() {
+    static std::vector<KnownKey> const all = [] {
+        std::vector<KnownKey> result;
+        for (auto const& k : keys()) result.push_back({k.name, k.unit, k.default_value, k.meaning});
+        return result;
+    }();
+    return all;
+}
+
+std::string example_yaml() {
+    std::string out = "# Every key with its default. Remove what you do not change.\n";
+    std::vector<std::string> open;    // sections written so far on the way down
+    for (auto const& k : keys()) {
+        std::vector<std::string> parts;
+        for (std::size_t from = 0; from <= k.name.size();) {
+            auto const dot = std::min(k.name.find('.', from), k.name.size());
+            auto part = k.name.substr(from, dot - from);
+            parts.push_back(part == "NAME" ? "base" : std::move(part));
+            from = dot + 1;
+        }
+        std::size_t depth = 0;
+        while (depth < open.size() && depth + 1 < parts.size() && open[depth] == parts[depth]) ++depth;
+        open.resize(depth);
+        if (depth == 0) out += "\n";
+        for (; depth + 1 < parts.size(); ++depth) {
+            out += std::string(4 * depth, ' ') + parts[depth] + ":\n";
+            open.push_back(parts[depth]);
+        }
+        std::string const indent(4 * depth, ' ');
+        out += indent + "# " + k.meaning + " (" + k.unit + ")\n";
+        out += indent + parts.back() + ": " + k.default_value + "\n";
+    }
+    return out;
+}
+
+}  // namespace config

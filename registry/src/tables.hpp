@@ -1,0 +1,32 @@
+#pragma once
+#include "database.hpp"
+
+#include <registry/registry.hpp>
+
+// The statements, by table. All run inside the writer's transaction; a failed call has changed nothing.
+namespace registry::tables {
+
+Status insert(Database&, WorkspaceRecord const&);
+Status update(Database&, WorkspaceRecord const&);
+Status touch(Database&, std::string const& id, std::int64_t active_ms);    ///< no such workspace: nothing happens
+Status remove_workspace(Database&, std::string const& id);
+Result<std::vector<WorkspaceRecord>> workspaces(Database&);
+
+Status put(Database&, ProcessRecord const&);
+Status put_all(Database&, std::vector<ProcessRecord> const&);              ///< all or none
+Result<std::optional<ProcessRecord>> process(Database&, std::string const& id);
+Result<std::vector<ProcessRecord>> processes_of(Database&, std::string const& workspace, std::size_t limit);
+
+struct AuditEntry {
+    std::int64_t at_ms = 0;
+    std::string workspace, what, detail;    ///< detail is JSON text
+};
+Status add(Database&, AuditEntry const&);
+Result<base::Json> recent_audit(Database&, std::string const& workspace, std::size_t limit);    ///< newest first
+
+Result<std::string> secret(Database&, std::string const& name, std::size_t bytes);
+
+/// Forgets the oldest audit entries and ended processes beyond what is kept.
+Status prune(Database&);
+
+}  // namespace registry::tables

@@ -76,4 +76,8 @@ struct Finding {
 };
 base::Task<std::vector<Finding>> examine(Options const&);
 
+/// A template without an image: this machine's own programs (/usr, read-only) under a root file system made below
+/// `directory`. Nothing of the machine's /etc but public certificates. For one user's trusted machine, and for tests.
+base::Result<Template> make_host_template(std::string const& directory);
+
 }  // namespace sandbox

@@ -1,0 +1,206 @@
+// What `berth doctor` says about this machine: each fact found by doing the thing.
+#include "cgroup.hpp"
+#include "gvisor/runsc.hpp"
+#include "mounts.hpp"
+
+#include <base/files.hpp>
+#include <base/ids.hpp>
+#include <base/launcher.hpp>
+#include <base/syscalls.hpp>
+#include <base/timeout.hpp>
+#include <sandbox/sandboxes.hpp>
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+
+namespace sandbox {
+
+namespace {
+
+using base::milliseconds;
+
+constexpr int kOldestRunsc = 20230801;           // the first with systrap as it is now
+constexpr int kThreadsPerSandbox = 32;           // 28 measured on two cores
+
+Finding good(std::string name, std::string detail) { return {std::move(name), true, std::move(detail), {}}; }
+Finding bad(std::string name, std::string detail, std::string hint) {
+    return {std::move(name), false, std::move(detail), std::move(hint)};
+}
+
+base::Task<Finding> runsc() {
+    char const* const hint = "install runsc from bookworm-backports or https://gvisor.dev/docs/user_guide/install (scripts/setup)";
+    auto const program = base::find_program("runsc");
+    if (program.empty()) co_return bad("runsc", "not installed", hint);
+    base::Launch launch;
+    launch.argv = {program, "--version"};
+    auto finished = co_await base::run(std::move(launch), milliseconds(10'000));
+    if (!finished) co_return bad("runsc", finished.error().message(), hint);
+    int const date = gvisor::release_date(finished->out);
+    auto const version = finished->out.substr(0, finished->out.find('\n'));
+    if (date < kOldestRunsc)
+        co_return bad("runsc", version + ": older than " + std::to_string(kOldestRunsc) + ", without a usable systrap", hint);
+    co_return good("runsc", version);
+}
+
+Finding guest(Options const& options) {
+    if (::access(options.guest_binary.c_str(), R_OK) != 0)
+        return bad("guest", options.guest_binary + " is missing", "build or install berth-guest, the program that runs inside");
+    return good("guest", options.guest_binary);
+}
+
+Finding cgroups(CgroupTree const& tree) {
+    std::string controllers = "memory, pids";
+    if (!tree.cpu.empty()) controllers += ", cpu";
+    return good("cgroups", std::string(tree.v2 ? "v2" : "v1") + " with " + controllers);
+}
+
+// Freezes a process of ours that would otherwise end at once.
+base::Task<Finding> freezer(CgroupTree tree) {
+    char const* const hint = "mount the v1 freezer, or boot with the unified cgroup hierarchy";
+    Cgroup const group(tree, "probe-" + base::random_id(4));
+    Finding answer = good("freezer", tree.freezer_kind == Freezer::Kind::v1 ? "v1" : "v2");
+    if (auto made = group.create({}); !made) {
+        answer = bad("freezer", made.error().message(), hint);
+    } else {
+        auto const frozen = group.freezer().freeze();
+        base::Launch launch;
+        launch.argv = {"true"};
+        launch.cgroups = group.directories();
+        // Frozen as it enters: it ends only after the thaw, so within the limit it must not.
+        if (!frozen) {
+            answer = bad("freezer", frozen.error().message(), hint);
+        } else {
+            auto settled = group.freezer().settled();
+            if (!settled || !*settled) answer = bad("freezer", "the group does not report itself frozen", hint);
+            if (auto thawed = group.freezer().thaw(); !thawed) answer = bad("freezer", thawed.error().message(), hint);
+            auto finished = co_await base::run(std::move(launch), milliseconds(5'000));
+            if (!finished || finished->exit_code != 0)
+                answer = bad("freezer", "a process in a thawed group does not run", hint);
+        }
+    }
+    (void)group.remove(milliseconds(500));
+    co_return answer;
+}
+
+Finding mount_propagation(std::string const& directory) {
+    char const* const hint = "berth needs CAP_SYS_ADMIN; in a container run it privileged";
+    auto const probe = directory + "/probe-" + base::random_id(4);
+    Finding answer = good("mounts", "a directory can be shared, and bound into later");
+    if (auto s = base::sys::mkdir(probe, 0700); !s) return bad("mounts", s.error().message(), hint);
+    auto const attempt = [&]() -> base::Status {
+        for (char const* name : {"/target", "/source"})
+            if (auto s = base::sys::mkdir(probe + name, 0700); !s) return s;
+        if (auto s = mounts::make_shared(probe); !s) return s;
+        return mounts::attach(probe + "/source", probe + "/target");
+    }();
+    if (!attempt) answer = bad("mounts", attempt.error().message(), hint);
+    if (auto s = mounts::detach_all(probe, milliseconds(500)); !s) answer = bad("mounts", s.error().message(), hint);
+    (void)base::remove_tree(probe);
+    return answer;
+}
+
+Finding loop_devices() {
+    char const* const hint = "load the `loop` module (modprobe loop); without it volumes have no hard size limit";
+    auto control = base::sys::open("/dev/loop-control", O_RDWR);
+    if (!control) return bad("loop devices", control.error().message(), hint);
+    return good("loop devices", "/dev/loop-control opens");
+}
+
+Finding process_numbers(Options const& options) {
+    long long max = 0;
+    if (auto text = base::read_file("/proc/sys/kernel/pid_max", 64))
+        std::from_chars(text->data(), text->data() + text->size(), max);
+    long long sandboxes = 0;
+    for (auto const& [name, target] : options.pool) sandboxes += target.ready;
+    auto const detail = "kernel.pid_max is " + std::to_string(max) + ", the stock of " + std::to_string(sandboxes) +
+                        " sandboxes needs about " + std::to_string(sandboxes * kThreadsPerSandbox);
+    // Half of it for the rest: claimed sandboxes and what runs inside them.
+    if (sandboxes * kThreadsPerSandbox * 2 > max)
+        return bad("pid_max", detail, "sysctl -w kernel.pid_max=4194304");
+    return good("pid_max", detail);
+}
+
+std::vector<Finding> templates(Options const& options) {
+    std::vector<Finding> out;
+    for (auto const& [name, image] : options.templates) {
+        struct stat st{};
+        if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (name == "host" && ::stat(image.rootfs.c_str(), &st) == 0))
+            out.push_back(good("template " + name, image.rootfs));
+        else
+            out.push_back(bad("template " + name, "no root file system at " + image.rootfs, "run scripts/setup-template " + name));
+    }
+    return out;
+}
+
+// A sandbox of its own directory, so that a running server is not disturbed.
+base::Task<Finding> first_sandbox(Options options, std::string directory) {
+    char const* const hint = "the findings above say what to do; else look at `runsc --debug` with the same flags";
+    Options own;
+    own.directory = directory;
+    own.guest_binary = options.guest_binary;
+    own.boot_limit = options.boot_limit;
+    own.default_limits = options.default_limits;
+    for (auto const& [name, image] : options.templates)
+        if (own.templates.empty() && ::access(image.rootfs.c_str(), R_OK) == 0) own.templates[name] = image;
+    if (own.templates.empty()) co_return bad("sandbox", "there is no template to start from", hint);
+    auto const name = own.templates.begin()->first;
+    auto& io = static_cast<asio::io_context&>((co_await asio::this_coro::executor).context());
+    base::BlockingPool pool(1);
+    Finding answer;
+    auto const began = base::Clock::now();
+    {
+        auto opened = Sandboxes::open(io, pool, own);
+        if (!opened) co_return bad("sandbox", opened.error().message(), hint);
+        auto taken = co_await (*opened)->take(name);
+        auto const took = std::chrono::duration_cast<milliseconds>(base::Clock::now() - began).count();
+        // `take` has heard from its guest.
+        answer = taken ? good("sandbox", "template " + name + " boots and answers on systrap in " + std::to_string(took) + " ms")
+                       : bad("sandbox", taken.error().message(), hint);
+        co_await (*opened)->stop(true);
+    }
+    pool.join();
+    co_return answer;
+}
+
+}  // namespace
+
+base::Task<std::vector<Finding>> examine(Options const& given) {
+    Options const options = given;
+    std::vector<Finding> out;
+    bool const root = ::geteuid() == 0;
+    out.push_back(root ? good("root", "yes") : bad("root", "not root", "gVisor sandboxes with cgroups and mounts need root"));
+    auto found = co_await runsc();
+    out.push_back(std::move(found));
+    out.push_back(guest(options));
+    for (auto& one : templates(options)) out.push_back(std::move(one));
+    out.push_back(loop_devices());
+    out.push_back(process_numbers(options));
+    if (!root) co_return out;
+
+    std::string scratch = (std::filesystem::temp_directory_path() / "berth-doctor-XXXXXX").string();
+    if (!::mkdtemp(scratch.data())) {
+        out.push_back(bad("mounts", "no temporary directory can be made", "make " + scratch + " writable"));
+        co_return out;
+    }
+    auto tree = CgroupTree::prepare(scratch);
+    if (tree) {
+        out.push_back(cgroups(*tree));
+        auto frozen = co_await freezer(*tree);
+        out.push_back(std::move(frozen));
+    } else {
+        out.push_back(bad("cgroups", tree.error().message(), "mount the memory, pids, cpu and freezer controllers, or cgroup v2"));
+    }
+    out.push_back(mount_propagation(scratch));
+    auto booted = co_await first_sandbox(options, scratch + "/n");
+    out.push_back(std::move(booted));
+    if (tree) tree->remove();
+    (void)base::remove_tree(scratch);
+    co_return out;
+}
+
+}  // namespace sandbox

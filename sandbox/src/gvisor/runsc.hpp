@@ -1,0 +1,35 @@
+#pragma once
+#include <base/asio.hpp>
+#include <base/result.hpp>
+
+#include <string>
+#include <vector>
+
+#include "../slot.hpp"
+
+namespace sandbox::gvisor {
+
+/// The installed runsc. `build` changes whenever the program does; images and running sandboxes of another are not reused.
+struct Runtime {
+    std::string program;
+    std::string build;
+    std::string root;                            ///< its state directory, DIR/runsc
+
+    /// errc::unavailable when it is not installed. Starts no process.
+    static base::Result<Runtime> find(std::string const& directory);
+    std::vector<std::string> command(Slot const& slot) const;
+};
+
+/// Starts process 1 of the slot in its cgroup and hands it the FIFOs: the pid of the sentry once it runs. The bundle is
+/// there. On failure nothing may be left running, or all of it: the caller dismantles the slot.
+base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, std::vector<std::string> cgroups, base::milliseconds limit);
+
+/// "20240729" of `runsc --version`, 0 when it cannot be told.
+int release_date(std::string const& version_text);
+
+/// Removes what runsc keeps about a sandbox that is gone. Cheaper than `runsc delete`, which is a process.
+void forget(std::string const& root, std::string const& id);
+/// Ids of the sandboxes that runsc keeps files about.
+std::vector<std::string> remembered(std::string const& root);
+
+}  // namespace sandbox::gvisor

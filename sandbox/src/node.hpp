@@ -1,0 +1,89 @@
+#pragma once
+#include "cgroup.hpp"
+#include "gvisor/runsc.hpp"
+#include "live.hpp"
+#include "pool.hpp"
+
+#include <base/unique_fd.hpp>
+#include <sandbox/sandboxes.hpp>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sandbox {
+
+/// What `Sandboxes` does. Shared by its handle and by the coroutines that run in the background: boots and the like.
+class Node : public std::enable_shared_from_this<Node> {
+  public:
+    static base::Result<std::shared_ptr<Node>> open(asio::io_context&, base::BlockingPool&, Options);
+    Node(asio::io_context&, base::BlockingPool&, Options);
+
+    base::Task<base::Result<Taken>> take(std::string template_name);
+    base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id);
+    base::Task<SweepReport> sweep();
+    void start_filling();
+    base::Task<void> stop(bool destroy_all);
+    base::Task<void> wait_for_stock(int ready, base::milliseconds limit);
+    std::map<std::string, Sandboxes::Stock> stock() const;
+    void let_go();                               ///< the handle goes away: sandboxes run on, DIR is free for the next server
+
+    int running() const { return static_cast<int>(live_.size()); }
+    std::uint64_t boots() const { return boots_; }
+    std::string const& last_boot_error() const { return last_boot_error_; }
+
+  private:
+    using LivePtr = std::shared_ptr<Live>;
+    struct Waiter {
+        explicit Waiter(asio::io_context& io) : wake(io, asio::steady_timer::time_point::max()) {}
+        asio::steady_timer wake;
+        std::optional<base::Result<LivePtr>> result;
+    };
+    struct Shelf {
+        Template image;
+        PoolTarget target;
+        std::deque<LivePtr> awake, frozen;
+        std::deque<std::shared_ptr<Waiter>> waiters;
+        int booting = 0, failures = 0;
+        pool::TimePoint retry_at{};
+    };
+    static constexpr std::size_t kMaxWaiters = 256;
+
+    void pump();
+    base::Task<void> boot_for(std::size_t shelf);
+    base::Task<base::Result<LivePtr>> boot(Template image);
+    base::Result<LivePtr> watch(Slot slot, SlotRecord record);
+    void offer(Shelf&, LivePtr);
+    bool evict_for(Shelf const& needy);
+    void promote();
+    base::Task<void> warm_up(LivePtr live, Shelf* shelf);
+    LivePtr pop(Shelf&);
+    void forget_stocked(Live&);
+    Shelf* shelf_of(std::string const& template_name);
+    base::Result<Taken> hand_out(LivePtr, bool warm);
+    void discard(LivePtr);
+    bool reusable(SlotRecord const&, Slot const&);
+    base::Task<void> destroy_one(LivePtr);
+    base::Status clear(std::string const& id) const;         ///< dismantles by name; blocks
+
+    asio::io_context& io_;
+    base::BlockingPool& pool_;
+    Options options_;
+    std::string slots_;                          // DIR/slots
+    base::UniqueFd lock_;
+    gvisor::Runtime runtime_;
+    CgroupTree tree_;
+    std::string guest_binary_, guest_build_;
+    std::vector<Shelf> shelves_;
+    std::map<std::string, LivePtr> live_;
+    asio::steady_timer pump_timer_, promote_timer_;
+    bool filling_ = false, stopping_ = false, let_go_ = false;
+    pool::TimePoint last_claim_{};
+    std::uint64_t boots_ = 0;
+    std::string last_boot_error_;
+};
+
+}  // namespace sandbox

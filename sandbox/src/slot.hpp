@@ -1,0 +1,54 @@
+#pragma once
+#include "cgroup.hpp"
+
+#include <base/result.hpp>
+#include <base/unique_fd.hpp>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace sandbox {
+
+/// What is written about a sandbox before it boots, and completed once it runs: enough for a later server to take it up
+/// or to remove it. Not flushed: a slot does not survive its machine.
+struct SlotRecord {
+    std::string template_name, stamp, runtime_build, guest_build;
+    std::int64_t created_ms = 0;
+    pid_t sentry = 0;                            ///< 0 until it runs
+    std::uint64_t sentry_start = 0;              ///< /proc/PID/stat: tells it from a later process of that number
+};
+
+/// DIR/slots/<id>: the FIFOs `in` and `out`, `mnt` (what the sandbox sees at /berth), `bundle`, `slot.json`, `runsc.log`, and
+/// `claimed` once it was handed out. A value: names, no resources.
+struct Slot {
+    static constexpr std::size_t kIdLength = 17;
+    static std::string new_id();                 ///< of one length, since runsc matches ids by prefix
+    static bool valid_id(std::string_view);
+
+    std::string id;
+    std::string directory;
+
+    Slot() = default;
+    Slot(std::string const& slots, std::string slot_id) : id(std::move(slot_id)), directory(slots + "/" + id) {}
+    std::string path(char const* name) const { return directory + "/" + name; }
+
+    /// Record, FIFOs and the sealed mount root. Blocks for microseconds.
+    base::Status create(SlotRecord const&) const;
+    base::Status write_record(SlotRecord const&) const;
+    base::Result<SlotRecord> read_record() const;
+    /// Both ends O_RDWR: neither side sees end of file when the other goes away. In, then out.
+    base::Result<std::pair<base::UniqueFd, base::UniqueFd>> open_fifos() const;
+    base::Status attach_volume(std::string const& host_directory) const;
+    /// From now on this sandbox belongs to someone, whatever happens to the server.
+    base::Status mark_claimed() const;
+    bool claimed() const;
+};
+
+/// 0 when there is no such process.
+std::uint64_t process_start(pid_t pid);
+
+/// Ends and removes all there is of a slot, half-made or running. Blocks; idempotent.
+base::Status dismantle(Slot const& slot, Cgroup const& cgroup, std::string const& runsc_root);
+
+}  // namespace sandbox

@@ -1,0 +1,313 @@
+// The node's stock: claims, boots, and keeping the shelves filled as pool.hpp decides.
+#include "gvisor/bundle.hpp"
+#include "node.hpp"
+
+#include <base/ids.hpp>
+#include <base/syscalls.hpp>
+#include <base/timeout.hpp>
+
+#include <fcntl.h>
+
+#include <chrono>
+
+namespace sandbox {
+
+using base::errc;
+using base::error;
+using base::milliseconds;
+
+namespace {
+
+constexpr milliseconds kPromoteAfter{5};         // lets the claim that took a sandbox finish first
+
+double random_fraction() {
+    auto const bytes = base::random_bytes(2);
+    return (static_cast<unsigned char>(bytes[0]) * 256 + static_cast<unsigned char>(bytes[1])) / 65536.0;
+}
+
+std::int64_t unix_ms() {
+    return std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Node::Shelf* Node::shelf_of(std::string const& name) {
+    for (auto& shelf : shelves_)
+        if (shelf.image.name == name) return &shelf;
+    return nullptr;
+}
+
+Node::LivePtr Node::pop(Shelf& shelf) {
+    for (auto* stock : {&shelf.awake, &shelf.frozen})
+        while (!stock->empty()) {
+            auto live = std::move(stock->front());
+            stock->pop_front();
+            if (live->alive() && live->thaw()) return live;
+            discard(std::move(live));
+        }
+    return nullptr;
+}
+
+base::Result<Taken> Node::hand_out(LivePtr live, bool warm) {
+    last_claim_ = base::Clock::now();
+    // Before anyone can use it: a later server must never take it for an unused one.
+    if (auto s = live->slot().mark_claimed(); !s) {
+        discard(std::move(live));
+        return s.error();
+    }
+    if (auto s = live->thaw(); !s) {
+        discard(std::move(live));
+        return s.error();
+    }
+    return Taken{std::move(live), warm};
+}
+
+base::Task<base::Result<Taken>> Node::take(std::string name) {
+    auto const self = shared_from_this();
+    auto* shelf = shelf_of(name);
+    if (!shelf) co_return error(errc::not_found, "no template is named " + name);
+    if (stopping_) co_return error(errc::unavailable, "the server stops");
+    if (auto live = shelf->waiters.empty() ? pop(*shelf) : nullptr) {
+        auto taken = hand_out(std::move(live), true);
+        pump();
+        promote();
+        co_return taken;
+    }
+    if (shelf->waiters.size() >= kMaxWaiters) co_return error(errc::busy, "too many claims wait for a sandbox");
+    int booting = 0;
+    for (auto const& one : shelves_) booting += one.booting;
+    if (running() + booting >= options_.max_sandboxes && shelf->booting <= static_cast<int>(shelf->waiters.size()) &&
+        !evict_for(*shelf))
+        co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
+
+    auto const waiter = std::make_shared<Waiter>(io_);
+    shelf->waiters.push_back(waiter);
+    pump();
+    // Those before us boot first, a few at a time, each within its limit.
+    auto const turns = static_cast<int>(shelf->waiters.size()) / std::max(1, options_.max_boots) + 2;
+    waiter->wake.expires_after(options_.boot_limit * turns);
+    co_await asio::this_coro::throw_if_cancelled(false);
+    if (!waiter->result) co_await waiter->wake.async_wait(base::as_tuple);
+    bool const cancelled =
+        (co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none;
+    std::erase(shelf->waiters, waiter);
+    if (waiter->result && *waiter->result && cancelled) {
+        offer(*shelf, std::move(**waiter->result));
+        co_return error(errc::cancelled, "take a sandbox");
+    }
+    if (cancelled) co_return error(errc::cancelled, "take a sandbox");
+    if (!waiter->result) co_return error(errc::timed_out, "no sandbox could be started in time");
+    if (!*waiter->result) co_return waiter->result->error();
+    co_return hand_out(std::move(**waiter->result), false);
+}
+
+// Gives up another template's spare sandbox. The boot goes on when it is gone.
+bool Node::evict_for(Shelf const& needy) {
+    for (auto& shelf : shelves_) {
+        if (&shelf == &needy) continue;
+        for (auto* stock : {&shelf.frozen, &shelf.awake})
+            if (!stock->empty()) {
+                auto live = std::move(stock->back());
+                stock->pop_back();
+                discard(std::move(live));
+                return true;
+            }
+    }
+    return false;
+}
+
+void Node::offer(Shelf& shelf, LivePtr live) {
+    if (let_go_ || !live->alive()) return;
+    while (!shelf.waiters.empty()) {
+        auto waiter = std::move(shelf.waiters.front());
+        shelf.waiters.pop_front();
+        if (waiter->result) continue;
+        waiter->result = std::move(live);
+        waiter->wake.cancel();
+        return;
+    }
+    if (!stopping_ && static_cast<int>(shelf.awake.size()) < shelf.target.awake) {
+        (void)live->thaw();
+        shelf.awake.push_back(std::move(live));
+        return;
+    }
+    if (!live->freeze()) return discard(std::move(live));
+    shelf.frozen.push_back(std::move(live));
+}
+
+void Node::forget_stocked(Live& dead) {
+    if (let_go_) return;
+    auto const it = live_.find(dead.slot_id());
+    if (it == live_.end()) return;
+    auto const live = it->second;
+    bool stocked = false;
+    for (auto& shelf : shelves_)
+        stocked = std::erase(shelf.awake, live) + std::erase(shelf.frozen, live) > 0 || stocked;
+    // A claimed one is its owner's to destroy, who wants to say why it died.
+    if (stocked && dead.death().reason != Death::Reason::destroyed) {
+        last_boot_error_ = "a spare sandbox died: " + dead.death().detail;
+        discard(live);
+    }
+    pump();
+}
+
+void Node::promote() {
+    promote_timer_.expires_after(kPromoteAfter);
+    promote_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
+        auto self = weak.lock();
+        if (!self || ec || self->stopping_) return;
+        for (auto& shelf : self->shelves_)
+            while (static_cast<int>(shelf.awake.size()) < shelf.target.awake && !shelf.frozen.empty()) {
+                auto live = std::move(shelf.frozen.front());
+                shelf.frozen.pop_front();
+                if (!live->thaw()) {
+                    self->discard(std::move(live));
+                    continue;
+                }
+                shelf.awake.push_back(live);
+                asio::co_spawn(self->io_, self->warm_up(std::move(live), &shelf), asio::detached);
+            }
+    });
+}
+
+base::Task<void> Node::warm_up(LivePtr live, Shelf* shelf) {
+    auto const self = shared_from_this();
+    auto answered = co_await live->guest().ping();
+    // One that a claim took meanwhile is no longer ours to judge.
+    if (!answered && std::erase(shelf->awake, live) > 0) discard(std::move(live));
+}
+
+void Node::pump() {
+    if (stopping_) return;
+    std::vector<pool::Shelf> shelves;
+    int booting = 0;
+    for (auto const& s : shelves_) {
+        shelves.push_back({s.target, static_cast<int>(s.awake.size()), static_cast<int>(s.frozen.size()), s.booting,
+                           static_cast<int>(s.waiters.size()), s.failures, s.retry_at});
+        booting += s.booting;
+    }
+    pool::Situation now;
+    now.now = base::Clock::now();
+    now.last_claim = last_claim_;
+    now.filling = filling_;
+    now.max_boots = options_.max_boots;
+    now.room = options_.max_sandboxes - running() - booting;
+    auto const step = pool::decide(shelves, now);
+    for (auto index : step.boots) {
+        ++shelves_[index].booting;
+        asio::co_spawn(io_, boot_for(index), asio::detached);
+    }
+    if (!step.look_again) return;
+    pump_timer_.expires_at(*step.look_again);
+    pump_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
+        if (auto self = weak.lock(); self && !ec) self->pump();
+    });
+}
+
+base::Task<void> Node::boot_for(std::size_t index) {
+    auto const self = shared_from_this();
+    auto& shelf = shelves_[index];
+    auto live = co_await boot(shelf.image);
+    --shelf.booting;
+    if (let_go_) co_return;
+    if (live) {
+        ++boots_;
+        shelf.failures = 0;
+        shelf.retry_at = {};
+        offer(shelf, std::move(*live));
+    } else {
+        last_boot_error_ = live.error().message();
+        ++shelf.failures;
+        shelf.retry_at = base::Clock::now() + pool::back_off(shelf.failures, random_fraction());
+        if (!shelf.waiters.empty()) {
+            auto waiter = std::move(shelf.waiters.front());
+            shelf.waiters.pop_front();
+            waiter->result = live.error();
+            waiter->wake.cancel();
+        }
+    }
+    pump();
+}
+
+base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
+    auto const self = shared_from_this();
+    auto const began = base::Clock::now();
+    Slot const slot(slots_, Slot::new_id());
+    Cgroup const cgroup(tree_, slot.id);
+    SlotRecord record;
+    record.template_name = image.name;
+    record.stamp = image.stamp;
+    record.runtime_build = runtime_.build;
+    record.guest_build = guest_build_;
+    record.created_ms = unix_ms();
+
+    auto prepare = [self, slot, cgroup, record, image]() -> base::Status {
+        if (auto s = slot.create(record); !s) return s;
+        auto const config = slot.path("bundle/config.json");
+        auto fd = base::sys::open(config, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        if (!fd) return fd.error();
+        auto const bundle = gvisor::make_bundle(image, self->guest_binary_, slot.path("mnt"));
+        if (auto s = base::sys::write_all(fd->get(), base::dump(bundle), "write " + config); !s) return s;
+        return cgroup.create(self->options_.default_limits);
+    };
+    base::Status outcome = co_await base::blocking(pool_, prepare);
+    if (outcome) {
+        auto sentry = co_await gvisor::boot(runtime_, slot, cgroup.directories(), options_.boot_limit);
+        if (sentry) {
+            record.sentry = *sentry;
+            record.sentry_start = process_start(*sentry);
+            outcome = slot.write_record(record);
+        } else {
+            outcome = sentry.error();
+        }
+    }
+    LivePtr live;
+    if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
+    if (outcome) {
+        auto watched = watch(slot, record);
+        if (watched) live = std::move(*watched);
+        else outcome = watched.error();
+    }
+    if (live) {
+        auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
+        auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
+            auto answered = co_await one->guest().ping();
+            if (!answered) co_return answered.error();
+            co_return true;
+        };
+        auto answered = co_await base::with_timeout(ping(live), std::max(left, milliseconds(1)), "the guest's first answer");
+        if (answered) co_return live;
+        outcome = answered.error();
+        if (!let_go_) (void)co_await live->destroy();
+    } else {
+        auto undo = [self, id = slot.id] { return self->clear(id); };
+        auto undone = co_await base::blocking(pool_, undo);
+        if (!undone) last_boot_error_ = undone.error().message();
+    }
+    co_return base::wrap(outcome.error(), "start a sandbox of template " + image.name);
+}
+
+void Node::start_filling() {
+    filling_ = true;
+    pump();
+}
+
+std::map<std::string, Sandboxes::Stock> Node::stock() const {
+    std::map<std::string, Sandboxes::Stock> out;
+    for (auto const& s : shelves_)
+        out[s.image.name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting};
+    return out;
+}
+
+base::Task<void> Node::wait_for_stock(int ready, milliseconds limit) {
+    auto const self = shared_from_this();
+    auto const end = base::Clock::now() + limit;
+    for (;;) {
+        std::size_t count = 0;
+        for (auto const& s : shelves_) count += s.awake.size() + s.frozen.size();
+        if (static_cast<int>(count) >= ready || base::Clock::now() >= end || stopping_) co_return;
+        co_await base::sleep_for(milliseconds(5));
+    }
+}
+
+}  // namespace sandbox

@@ -1,0 +1,96 @@
+#include "node_fixture.hpp"
+
+using namespace gvisor_test;
+
+TEST_CASE("a sandbox") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node;
+
+    SUBCASE("boots when the stock is empty, and echoes") {
+        bool warm = true;
+        auto one = node.take(&warm);
+        CHECK_FALSE(warm);
+        CHECK(one->alive());
+        REQUIRE(node.configure(*one));
+        CHECK(node.output_of(*one, "echo hello; uname -s; hostname") == "hello\nLinux\nw1\n");
+        auto usage = one->usage();
+        REQUIRE(usage);
+        CHECK(usage->memory_bytes > 0);
+        CHECK(usage->pids > 0);
+    }
+    SUBCASE("writes to its own memory, never to the template") {
+        auto one = node.take();
+        REQUIRE(node.configure(*one));
+        CHECK(node.output_of(*one, "echo x > /etc/berth-test-canary && cat /etc/berth-test-canary") == "x\n");
+        CHECK_FALSE(std::filesystem::exists(std::string(kTemplate) + "/etc/berth-test-canary"));
+        CHECK(node.output_of(*one, "echo x > /berth/y || echo refused").find("refused") != std::string::npos);
+        CHECK(node.output_of(*one, "echo x > /berth-guest || echo refused").find("refused") != std::string::npos);
+    }
+    SUBCASE("shows nothing of the host: its network, environment, mounts") {
+        auto one = node.take();
+        REQUIRE(node.configure(*one));
+        auto const seen = node.output_of(*one, "cat /proc/net/dev | tail -n +3; env; mount; ls -l /proc/self/fd");
+        CHECK(seen.find("eth") == std::string::npos);
+        CHECK(seen.find(node.directory.path) == std::string::npos);
+        CHECK(seen.find("BERTH_GUEST") == std::string::npos);
+    }
+    SUBCASE("stops when it is frozen and goes on when it is thawed") {
+        auto one = node.take();
+        REQUIRE(node.configure(*one));
+        REQUIRE(one->freeze());
+        CHECK(one->frozen());
+        auto waiting = base::with_timeout(
+            [](std::shared_ptr<sandbox::Sandbox> s) -> base::Task<base::Result<bool>> {
+                auto answered = co_await s->guest().ping();
+                co_return bool(answered);
+            }(one),
+            std::chrono::milliseconds(200), "ping");
+        auto answered = node.io.run(std::move(waiting));
+        REQUIRE_FALSE(answered);
+        CHECK(base::is(answered.error(), base::errc::timed_out));
+        REQUIRE(one->thaw());
+        CHECK(node.io.run(one->guest().ping()));
+        CHECK(node.output_of(*one, "echo back") == "back\n");
+    }
+    SUBCASE("leaves nothing behind when it is destroyed") {
+        auto one = node.take();
+        auto const id = one->slot_id();
+        CHECK_FALSE(traces(id, node.options.directory).empty());
+        CHECK(node.sandboxes->running() == 1);
+        REQUIRE(node.io.run(one->destroy()));
+        CHECK(traces(id, node.options.directory) == std::set<std::string>{});
+        CHECK(node.sandboxes->running() == 0);
+        CHECK(one->death().reason == sandbox::Death::Reason::destroyed);
+        CHECK(node.io.run(one->destroy()));
+        CHECK_FALSE(one->thaw());
+    }
+    SUBCASE("leaves nothing behind when it is destroyed while frozen") {
+        auto one = node.take();
+        auto const id = one->slot_id();
+        REQUIRE(one->freeze());
+        REQUIRE(node.io.run(one->destroy()));
+        CHECK(traces(id, node.options.directory) == std::set<std::string>{});
+    }
+    SUBCASE("of an unknown template is refused") {
+        auto taken = node.io.run(node.sandboxes->take("nope"));
+        REQUIRE_FALSE(taken);
+        CHECK(base::is(taken.error(), base::errc::not_found));
+    }
+}
+
+TEST_CASE("the host template") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node;
+    node.drop();
+    auto host = sandbox::make_host_template(node.options.directory);
+    REQUIRE_MESSAGE(host, (host ? "" : host.error().message()));
+    node.options.templates["host"] = *host;
+    node.open();
+    auto taken = node.io.run(node.sandboxes->take("host"));
+    REQUIRE_MESSAGE(taken, (taken ? "" : taken.error().message()));
+    auto& one = *taken->sandbox;
+    REQUIRE(node.configure(one));
+    CHECK(node.output_of(one, "ls /usr/bin/env && echo ok").find("ok") != std::string::npos);
+    CHECK(node.output_of(one, "touch /usr/berth-canary || echo refused").find("refused") != std::string::npos);
+    CHECK(node.output_of(one, "ls /etc/shadow || echo absent").find("absent") != std::string::npos);
+}

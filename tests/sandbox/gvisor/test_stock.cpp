@@ -1,0 +1,159 @@
+#include "node_fixture.hpp"
+
+#include <base/launcher.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <sstream>
+#include <vector>
+
+using namespace gvisor_test;
+
+namespace {
+
+// Forks and clones of the whole machine since boot; gVisor's own threads are no part of a claim either.
+std::set<std::string> process_names() {
+    std::set<std::string> out;
+    std::error_code ec;
+    for (std::filesystem::directory_iterator it("/proc", ec), end; !ec && it != end; it.increment(ec)) {
+        auto const name = it->path().filename().string();
+        if (!std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); })) continue;
+        auto const command = base::read_file(it->path().string() + "/cmdline");
+        if (command && command->find("runsc") != command->npos) out.insert(name);
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("a claim from the stock") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node(4, 2);
+    node.fill(4);
+
+    SUBCASE("starts no process") {
+        auto const volume = node.directory.path + "/volume";
+        std::filesystem::create_directories(volume + "/workspace");
+        std::filesystem::create_directories(volume + "/home");
+        auto const boots = node.sandboxes->boots();
+        auto const before = process_names();
+        bool warm = false;
+        auto one = node.take(&warm);
+        REQUIRE(one->attach_volume(volume));
+        REQUIRE(node.configure(*one, true));
+        // One of four is gone: not yet half, so filling waits until claims have been quiet for a while.
+        CHECK(warm);
+        CHECK(node.sandboxes->boots() == boots);
+        for (auto const& pid : process_names()) CHECK(before.contains(pid));
+    }
+    SUBCASE("works for frozen ones as for those awake, and the stock fills up again") {
+        std::vector<std::shared_ptr<sandbox::Sandbox>> taken;
+        for (int i = 0; i < 4; ++i) {
+            bool warm = false;
+            taken.push_back(node.take(&warm));
+            CHECK(warm);
+            CHECK_FALSE(taken.back()->frozen());
+            CHECK(node.configure(*taken.back()));
+        }
+        for (auto const& one : taken) CHECK(node.output_of(*one, "echo hi") == "hi\n");
+        node.io.run(node.sandboxes->wait_for_stock(4, std::chrono::seconds(50)));
+        CHECK(node.sandboxes->stock().at("base").ready == 4);
+    }
+    SUBCASE("never meets a spare that died: it is replaced") {
+        auto const before = node.sandboxes->boots();
+        std::string id;
+        for (auto const& entry : std::filesystem::directory_iterator(node.options.directory + "/slots")) {
+            id = entry.path().filename();
+            auto pid = base::read_file(entry.path().string() + "/sentry.pid");
+            REQUIRE(pid);
+            REQUIRE(::kill(std::atoi(pid->c_str()), SIGKILL) == 0);
+            break;
+        }
+        CHECK(node.eventually([&] {
+            return node.sandboxes->boots() == before + 1 && node.sandboxes->stock().at("base").ready == 4;
+        }));
+        CHECK(node.eventually([&] { return traces(id, node.options.directory).empty(); }));
+    }
+}
+
+TEST_CASE("claims on an empty stock") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node;
+
+    SUBCASE("are served in turn") {
+        std::vector<std::shared_ptr<sandbox::Sandbox>> got;
+        int failed = 0;
+        for (int i = 0; i < 5; ++i) {
+            auto claim = [](TestNode& n, auto& out, int& bad) -> base::Task<void> {
+                auto taken = co_await n.sandboxes->take("base");
+                if (taken) out.push_back(taken->sandbox);
+                else ++bad;
+            };
+            asio::co_spawn(node.io.context, claim(node, got, failed), asio::detached);
+        }
+        CHECK(node.eventually([&] { return got.size() + static_cast<std::size_t>(failed) == 5; }));
+        CHECK(failed == 0);
+        std::set<std::string> ids;
+        for (auto const& one : got) ids.insert(one->slot_id());
+        CHECK(ids.size() == got.size());
+    }
+    SUBCASE("are refused beyond the limit, and served again when there is room") {
+        node.drop();
+        node.options.max_sandboxes = 1;
+        node.open();
+        auto one = node.take();
+        auto refused = node.io.run(node.sandboxes->take("base"));
+        REQUIRE_FALSE(refused);
+        CHECK(base::is(refused.error(), base::errc::busy));
+        REQUIRE(node.io.run(one->destroy()));
+        CHECK(node.take()->alive());
+    }
+    SUBCASE("learn why a boot fails, and nothing of it stays") {
+        node.drop();
+        auto const broken = node.directory.path + "/broken";
+        std::filesystem::create_directories(broken);
+        node.options.templates["broken"] = {"broken", broken, "x"};
+        node.options.default_limits.memory_bytes = 4 << 20;      // less than runsc needs to start
+        node.options.boot_limit = std::chrono::seconds(5);
+        node.open();
+        auto taken = node.io.run(node.sandboxes->take("broken"));
+        REQUIRE_FALSE(taken);
+        CHECK_FALSE(node.sandboxes->last_boot_error().empty());
+        CHECK(std::filesystem::is_empty(node.options.directory + "/slots"));
+        CHECK(node.sandboxes->running() == 0);
+    }
+}
+
+// A measurement rather than a test: BERTH_MEASURE=50 asks for that many warm claims.
+TEST_CASE("the time of a warm claim" * doctest::skip(std::getenv("BERTH_MEASURE") == nullptr)) {
+    BERTH_NEEDS_GVISOR();
+    int const claims = std::atoi(std::getenv("BERTH_MEASURE"));
+    int const ready = std::getenv("BERTH_READY") ? std::atoi(std::getenv("BERTH_READY")) : 10;
+    TestNode node(ready, 2);
+    std::vector<double> ms;
+    for (int i = 0; i < claims; ++i) {
+        node.fill(ready);
+        node.io.run(base::sleep_for(std::chrono::milliseconds(300)));
+        auto const volume = node.directory.path + "/v" + std::to_string(i);
+        std::filesystem::create_directories(volume + "/workspace");
+        std::filesystem::create_directories(volume + "/home");
+        auto const claim = [](TestNode& n, std::string v) -> base::Task<double> {
+            auto const began = base::Clock::now();
+            auto taken = co_await n.sandboxes->take("base");
+            if (!taken || !taken->warm || !taken->sandbox->attach_volume(v)) co_return -1;
+            sandbox::GuestSetup setup;
+            setup.workspace_id = v;
+            setup.hostname = "w";
+            auto configured = co_await taken->sandbox->guest().configure(std::move(setup));
+            double const took = std::chrono::duration<double, std::milli>(base::Clock::now() - began).count();
+            (void)co_await taken->sandbox->destroy();
+            co_return configured ? took : -1;
+        };
+        ms.push_back(node.io.run(claim(node, volume)));
+        CHECK(ms.back() >= 0);
+    }
+    std::sort(ms.begin(), ms.end());
+    std::cout << "take + attach_volume + configure, " << ms.size() << " warm claims: p50 " << ms[ms.size() / 2] << " ms, p95 "
+              << ms[ms.size() * 95 / 100] << " ms, max " << ms.back() << " ms\n";
+}

@@ -26,7 +26,8 @@ pid_t Processes::leader(Process const& p) const {
 /// True when nobody is left. Whoever was signalled before is spared until SIGKILL; a child forked between the look and the
 /// signal is met the next time.
 bool Processes::signal_tree(Process& p, int signal) {
-    auto const members = tree_members(leader(p), p.id);
+    auto members = tree_members(leader(p), p.id);
+    if (members.empty() && !p.reaped) members.push_back(p.pid);   // no descriptor left to look into /proc with
     for (pid_t const pid : members) {
         if (signal == SIGKILL) {
             ::kill(pid, SIGKILL);

@@ -51,7 +51,7 @@ class EgressProxy {
 
   private:
     struct Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_;           // shared with connections that still wind down
 };
 
 }  // namespace sandbox

@@ -1,0 +1,288 @@
+#include "connection.hpp"
+
+#include "reply.hpp"
+#include "wire.hpp"
+
+#include <boost/beast/core/string.hpp>
+
+namespace http {
+namespace {
+
+using Field = beast::http::field;
+
+constexpr std::size_t head_step = 4 * 1024;        ///< most requests arrive whole in it
+constexpr std::size_t body_step = 64 * 1024;
+constexpr std::size_t goodbye_bytes = 1024 * 1024;
+constexpr base::milliseconds goodbye_limit{2'000};
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<Core> core, Stream::Socket socket, std::shared_ptr<asio::ssl::context> tls,
+                       std::string peer, bool local)
+    : core_(std::move(core)), stream_(std::move(socket), std::move(tls)), peer_(std::move(peer)), local_(local) {
+    core_->add(*this);
+}
+
+Connection::~Connection() { core_->remove(*this); }
+
+void Connection::cancel() {
+    if (phase_ == Phase::handler) cancel_.emit(asio::cancellation_type::terminal);
+}
+
+void Connection::abandon() {
+    gone_ = true;
+    deadline_ = base::Clock::time_point::max();
+    cancel();
+    stream_.close();
+}
+
+void Connection::limit(base::milliseconds duration) { deadline_ = base::Clock::now() + duration; }
+
+base::Task<void> Connection::run(std::shared_ptr<Connection> self) {
+    self->limit(self->core_->options().header_limit);
+    if (self->stream_.is_tls()) {
+        auto const ready = co_await self->stream_.handshake();
+        if (!ready) co_return;
+    }
+    while (!self->core_->stopping()) {
+        bool const more = co_await self->exchange();
+        if (!more) break;
+        if (self->buffer_.size() == 0 && self->buffer_.capacity() > 4 * head_step) self->buffer_.shrink_to_fit();
+        self->limit(self->core_->options().idle_limit);
+    }
+    if (!self->gone_) co_await self->say_goodbye();
+}
+
+base::Task<bool> Connection::exchange() {
+    phase_ = Phase::head;
+    Head head = co_await read_head();
+    if (head.refusal) co_return co_await refuse(std::move(*head.refusal), false);
+    if (head.size == 0) {
+        gone_ = true;
+        co_return false;
+    }
+    phase_ = Phase::body;
+
+    Parser parser;
+    boost::system::error_code ec;
+    parser.header_limit(static_cast<std::uint32_t>(head.size + 1));
+    parser.body_limit(boost::none);                // known only after routing
+    auto const taken = parser.put(asio::const_buffer(buffer_.data().data(), head.size), ec);
+    buffer_.consume(taken);
+    if (ec || !parser.is_header_done()) {
+        Refusal refusal{Status::bad_request, "malformed request"};
+        co_return co_await refuse(std::move(refusal), false);
+    }
+
+    auto& message = parser.get();
+    auto const version = message.version();
+    std::string_view const target = message.target();
+    if (auto const* fault = wire::framing_fault(message, version, target)) {
+        Refusal refusal{Status::bad_request, fault};
+        co_return co_await refuse(std::move(refusal), false);
+    }
+    Request request;
+    auto const question = target.find('?');
+    request.verb = message.method();
+    request.path = target.substr(0, question);
+    if (question != target.npos) request.query = target.substr(question + 1);
+    // Moved out before the body is read, so that trailers cannot add to what the gate has seen.
+    request.fields = std::move(static_cast<Fields&>(message.base()));
+    request.peer = peer_;
+
+    bool const has_body = !parser.is_done();
+    bool const keep_alive = parser.keep_alive();
+    auto admitted = admit(request.fields, request.verb, request.path);
+    if (!admitted) {
+        bool const stay = keep_alive && !has_body;
+        co_return co_await refuse(std::move(admitted).error(), stay, request.verb == Verb::head);
+    }
+    request.principal = std::move(admitted->principal);
+    if (has_body) {
+        auto const max = admitted->route->max_body;
+        parser.body_limit(max);
+        std::string_view const expect = request.fields[Field::expect];
+        std::optional<Refusal> refusal;
+        if (parser.content_length() && *parser.content_length() > max)
+            refusal.emplace(Refusal{Status::payload_too_large, "body too large"});
+        else if (!expect.empty() && !beast::iequals(expect, "100-continue"))
+            refusal.emplace(Refusal{Status::expectation_failed, "unsupported expectation"});
+        if (!refusal) refusal = co_await read_body(parser, version >= 11 && !expect.empty());
+        if (refusal) co_return co_await refuse(std::move(*refusal), false);
+        if (gone_) co_return false;
+        request.body = std::move(message.body());
+    }
+    co_return co_await answer(*admitted->route, std::move(request), version, keep_alive);
+}
+
+/// Both the whole head and its size limit are settled here, so the parser gets a head in one piece.
+base::Task<Connection::Head> Connection::read_head() {
+    Head head;
+    auto const max = core_->options().max_header_bytes;
+    if (buffer_.size() > 0) limit(core_->options().header_limit);
+    for (std::size_t from = 0;;) {
+        std::string_view const bytes(static_cast<char const*>(buffer_.data().data()), buffer_.size());
+        auto const scan = wire::scan_head(bytes, from);
+        if (scan.state == wire::Scan::malformed)
+            head.refusal.emplace(Refusal{Status::bad_request, "malformed request"});
+        else if ((scan.state == wire::Scan::complete ? scan.size : bytes.size()) > max)
+            head.refusal.emplace(Refusal{Status::request_header_fields_too_large, "request head too large"});
+        else if (scan.state == wire::Scan::complete)
+            head.size = scan.size;
+        if (head.refusal || head.size > 0) co_return head;
+        from = scan.size;
+        bool const first = bytes.empty();
+        bool const filled = co_await fill(head_step);
+        if (!filled) co_return head;
+        if (first) limit(core_->options().header_limit);
+    }
+}
+
+boost::system::result<Connection::Admitted, Refusal> Connection::admit(Fields const& fields, Verb verb,
+                                                                       std::string_view path) const {
+    if (!local_) {
+        if (auto refusal = core_->gate().admit(fields)) return std::move(*refusal);
+    }
+    auto const* routes = core_->router().find(path);
+    if (!routes) return Refusal{Status::not_found, "no such path"};
+    auto const picked = Router::pick(*routes, verb);
+    Admitted admitted;
+    auto const access = picked ? (*picked)->access : routes->front().access;
+    if (local_) {
+        admitted.principal.name = "local";
+    } else if (access == Access::token) {
+        auto principal = core_->gate().authenticate(fields);
+        if (!principal) return std::move(principal).error();
+        admitted.principal = std::move(*principal);
+    }
+    if (!picked) return picked.error();
+    admitted.route = *picked;
+    return admitted;
+}
+
+base::Task<std::optional<Refusal>> Connection::read_body(Parser& parser, bool expects_continue) {
+    std::optional<Refusal> refusal;
+    if (expects_continue && buffer_.size() == 0) {
+        Buffers const proceed{asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25)};
+        auto const written = co_await write(proceed);
+        if (!written) {
+            gone_ = true;
+            co_return refusal;
+        }
+    }
+    limit(core_->options().body_limit);
+    parser.eager(true);
+    bool need_more = buffer_.size() == 0;
+    while (!parser.is_done()) {
+        if (need_more) {
+            // What the parser leaves is part of a chunk's head. No sensible one is that long.
+            bool filled = buffer_.size() < body_step;
+            if (!filled) {
+                refusal.emplace(Refusal{Status::bad_request, "malformed body"});
+                co_return refusal;
+            }
+            filled = co_await fill(body_step);
+            if (!filled) {
+                gone_ = true;
+                co_return refusal;
+            }
+        }
+        boost::system::error_code ec;
+        buffer_.consume(parser.put(buffer_.data(), ec));
+        need_more = ec == beast::http::error::need_more || (!ec && buffer_.size() == 0);
+        if (ec == beast::http::error::body_limit)
+            refusal.emplace(Refusal{Status::payload_too_large, "body too large"});
+        else if (ec && ec != beast::http::error::need_more)
+            refusal.emplace(Refusal{Status::bad_request, "malformed body"});
+        if (refusal) co_return refusal;
+    }
+    co_return refusal;
+}
+
+base::Task<bool> Connection::invoke(Handler const& handler, Request request, Reply& reply) {
+    try {
+        auto task = handler(std::move(request), reply);
+        co_await std::move(task);
+        co_return true;
+    } catch (...) {                    // the border: the client gets a 500 without detail, the handler logs its own
+        co_return false;
+    }
+}
+
+base::Task<bool> Connection::answer(Route const& route, Request request, unsigned version, bool keep_alive) {
+    bool const head_only = request.verb == Verb::head;
+    HttpReply reply(*this, version, head_only, keep_alive && !core_->stopping());
+    deadline_ = base::Clock::time_point::max();    // a handler's time is its own matter
+    phase_ = Phase::handler;
+    auto executor = co_await asio::this_coro::executor;
+    auto task = invoke(route.handler, std::move(request), reply);
+    bool const returned = co_await asio::co_spawn(executor, std::move(task),
+                                                  asio::bind_cancellation_slot(cancel_.slot(), asio::use_awaitable));
+    cancel_.slot().clear();
+    phase_ = Phase::body;
+    if (gone_) co_return false;
+    if (!reply.begun()) {
+        Refusal refusal{Status::internal_server_error, "internal error"};
+        if (core_->stopping()) refusal = Refusal{Status::service_unavailable, "the server is stopping"};
+        co_return co_await refuse(std::move(refusal), false, head_only);
+    }
+    // An answer that was cut short must not look complete, so its connection ends without the last chunk.
+    co_return returned && reply.complete() && reply.keep_alive();
+}
+
+base::Task<bool> Connection::refuse(Refusal refusal, bool keep_alive, bool head_only) {
+    Fields fields;
+    fields.set(Field::content_type, "application/json");
+    if (!refusal.allow.empty()) fields.set(Field::allow, refusal.allow);
+    if (refusal.status == Status::unauthorized) fields.set(Field::www_authenticate, "Bearer");
+    keep_alive = keep_alive && !core_->stopping();
+    std::string const body = std::string("{\"error\":\"") + refusal.text + "\"}";
+    auto head = wire::head(refusal.status, fields, wire::Framing::length, body.size(), keep_alive);
+    if (!head) co_return false;
+    if (!head_only) *head += body;
+    Buffers const bytes{asio::buffer(*head)};
+    auto const written = co_await write(bytes);
+    if (!written) gone_ = true;
+    co_return written && keep_alive;
+}
+
+/// Closing with unread input makes the kernel send a reset, which can destroy the answer on its way. So read on for a little.
+base::Task<void> Connection::say_goodbye() {
+    phase_ = Phase::goodbye;
+    limit(goodbye_limit);
+    co_await stream_.end_writing();
+    if (core_->stopping() || stream_.is_tls()) co_return;
+    for (std::size_t read = buffer_.size(); read < goodbye_bytes;) {
+        buffer_.clear();
+        bool const filled = co_await fill(body_step);
+        if (!filled) co_return;
+        read += buffer_.size();
+    }
+}
+
+/// False at the end of input, and when the connection was abandoned meanwhile.
+base::Task<bool> Connection::fill(std::size_t size) {
+    auto const count = co_await stream_.read_some(buffer_.prepare(size));
+    if (!count || gone_) co_return false;
+    buffer_.commit(*count);
+    co_return *count > 0;
+}
+
+base::Task<base::Status> Connection::write(Buffers buffers) {
+    if (gone_) co_return base::error(base::errc::cancelled, "the client is gone");
+    while (asio::buffer_size(buffers) > 0) {
+        limit(core_->options().write_limit);
+        auto const count = co_await stream_.write_some(buffers);
+        if (!count) co_return count.error();
+        std::size_t left = *count;
+        for (auto& buffer : buffers) {
+            auto const part = std::min(left, buffer.size());
+            buffer += part;
+            left -= part;
+        }
+    }
+    deadline_ = base::Clock::time_point::max();
+    co_return base::Status();
+}
+
+}  // namespace http

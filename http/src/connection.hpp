@@ -1,0 +1,70 @@
+#pragma once
+#include "core.hpp"
+#include "stream.hpp"
+
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+namespace http {
+
+/// One client: its requests one after the other, each answered before the next is looked at. Owned by its coroutine.
+class Connection : public std::enable_shared_from_this<Connection> {
+  public:
+    using Buffers = std::array<asio::const_buffer, 3>;
+
+    /// `local` is the private socket, whose file mode was the credential.
+    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer, bool local);
+    ~Connection();
+    static base::Task<void> run(std::shared_ptr<Connection>);
+
+    /// For the sweep.
+    base::Clock::time_point deadline() const { return deadline_; }
+    bool handling() const { return phase_ == Phase::handler && !gone_; }
+    int descriptor() { return stream_.socket().native_handle(); }
+
+    /// Between two requests, or saying goodbye: nothing is lost when it ends now.
+    bool idle() const { return phase_ == Phase::head || phase_ == Phase::goodbye; }
+    /// Cancels the handler; its client may still get an answer.
+    void cancel();
+    /// The client is gone or too slow: cancels the handler and closes.
+    void abandon();
+
+    /// Everything, each step of it within write_limit.
+    base::Task<base::Status> write(Buffers);
+
+  private:
+    enum class Phase { head, body, handler, goodbye };
+    using Parser = beast::http::request_parser<beast::http::string_body>;
+    struct Head {
+        std::size_t size = 0;          ///< 0: no request came
+        std::optional<Refusal> refusal;
+    };
+    struct Admitted {
+        Route const* route = nullptr;
+        Principal principal;
+    };
+
+    base::Task<bool> exchange();
+    base::Task<Head> read_head();
+    boost::system::result<Admitted, Refusal> admit(Fields const&, Verb, std::string_view path) const;
+    base::Task<std::optional<Refusal>> read_body(Parser&, bool expects_continue);
+    base::Task<bool> answer(Route const&, Request, unsigned version, bool keep_alive);
+    base::Task<bool> refuse(Refusal, bool keep_alive, bool head_only = false);
+    base::Task<void> say_goodbye();
+    base::Task<bool> fill(std::size_t size);
+    void limit(base::milliseconds);
+    static base::Task<bool> invoke(Handler const&, Request, Reply&);
+
+    std::shared_ptr<Core> core_;
+    Stream stream_;
+    std::string peer_;
+    bool local_;
+    bool gone_ = false;
+    Phase phase_ = Phase::head;
+    base::Clock::time_point deadline_ = base::Clock::time_point::max();
+    beast::flat_buffer buffer_;
+    asio::cancellation_signal cancel_;
+};
+
+}  // namespace http

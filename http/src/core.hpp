@@ -1,0 +1,56 @@
+#pragma once
+#include "router.hpp"
+
+#include <unordered_set>
+
+namespace http {
+
+class Connection;
+
+/// What listeners and connections share. Connections keep it alive, since a handler that resists cancellation may outlast
+/// its Server.
+///
+/// Time limits and departed clients are found by one periodic sweep: connections only note a deadline, so a request costs
+/// no timer and no extra system call.
+class Core : public std::enable_shared_from_this<Core> {
+  public:
+    Core(asio::io_context&, GateOptions, ServerOptions, std::vector<Route>);
+
+    asio::io_context& io() { return io_; }
+    Gate const& gate() const { return gate_; }
+    Router const& router() const { return router_; }
+    ServerOptions const& options() const { return options_; }
+
+    void add(Connection&);
+    void remove(Connection&);
+    std::size_t connections() const { return connections_.size(); }
+
+    /// Waits until another connection may be accepted; false once stopping.
+    base::Task<bool> room();
+
+    bool stopping() const { return stopping_; }
+    /// No new connections; those between two requests end now.
+    void begin_stop();
+    /// Whether all connections were gone within the limit.
+    base::Task<bool> drained(base::milliseconds limit);
+    void cancel_handlers();
+    void close_all();
+
+  private:
+    using Held = std::vector<std::shared_ptr<Connection>>;
+    Held hold() const;                 ///< all of them; acting on one may end it
+    void arm();
+    void sweep();
+
+    asio::io_context& io_;
+    Gate gate_;
+    Router router_;
+    ServerOptions options_;
+    base::milliseconds interval_;
+    std::unordered_set<Connection*> connections_;
+    asio::steady_timer sweep_timer_, room_timer_;
+    bool armed_ = false;
+    bool stopping_ = false;
+};
+
+}  // namespace http

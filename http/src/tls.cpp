@@ -1,0 +1,80 @@
+#include "tls.hpp"
+
+#include <openssl/ssl.h>
+
+namespace http {
+namespace {
+
+int select_protocol(SSL*, unsigned char const** out, unsigned char* out_size, unsigned char const* in,
+                    unsigned int in_size, void*) {
+    static constexpr unsigned char ours[] = "\x08http/1.1";
+    unsigned char* chosen = nullptr;
+    if (SSL_select_next_proto(&chosen, out_size, ours, sizeof(ours) - 1, in, in_size) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+base::Result<std::shared_ptr<asio::ssl::context>> make_context(TlsFiles const& files) {
+    auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+    boost::system::error_code ec;
+    SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+    SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_alpn_select_cb(context->native_handle(), select_protocol, nullptr);
+    context->use_certificate_chain_file(files.certificate, ec);
+    if (ec) return base::Error{ec, "load certificate " + files.certificate};
+    context->use_private_key_file(files.key, asio::ssl::context::pem, ec);
+    if (ec) return base::Error{ec, "load key " + files.key};
+    if (SSL_CTX_check_private_key(context->native_handle()) != 1)
+        return base::error(base::errc::invalid, "key " + files.key + " does not belong to " + files.certificate);
+    return context;
+}
+
+}  // namespace
+
+bool Certificate::Stamp::operator==(Stamp const& other) const {
+    for (int i = 0; i < 2; ++i) {
+        if (inode[i] != other.inode[i] || modified[i].tv_sec != other.modified[i].tv_sec ||
+            modified[i].tv_nsec != other.modified[i].tv_nsec)
+            return false;
+    }
+    return true;
+}
+
+Certificate::Stamp Certificate::stamp() const {
+    Stamp result;
+    int i = 0;
+    for (auto const* path : {&files_.certificate, &files_.key}) {
+        struct stat info{};
+        if (::stat(path->c_str(), &info) == 0) {
+            result.modified[i] = info.st_mtim;
+            result.inode[i] = info.st_ino;
+        }
+        ++i;
+    }
+    return result;
+}
+
+base::Result<Certificate> Certificate::load(TlsFiles files) {
+    Certificate certificate(std::move(files));
+    certificate.loaded_ = certificate.stamp();
+    auto context = make_context(certificate.files_);
+    if (!context) return std::move(context).error();
+    certificate.context_ = std::move(*context);
+    return certificate;
+}
+
+std::shared_ptr<asio::ssl::context> Certificate::current() {
+    auto const now = base::Clock::now();
+    if (now < next_look_) return context_;
+    next_look_ = now + std::chrono::seconds(1);
+    auto const seen = stamp();
+    if (seen == loaded_) return context_;
+    if (auto fresh = make_context(files_)) {
+        context_ = std::move(*fresh);
+        loaded_ = seen;
+    }
+    return context_;
+}
+
+}  // namespace http

@@ -1,0 +1,64 @@
+#include "wire.hpp"
+
+#include <boost/beast/core/string.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace http::wire {
+
+using Field = beast::http::field;
+
+Scan scan_head(std::string_view bytes, std::size_t from) {
+    // A request starts with a method. Anything else, a TLS greeting above all, need not wait for its end.
+    if (!bytes.empty() && !std::isalpha(static_cast<unsigned char>(bytes[0]))) return {Scan::malformed, 0};
+    while (from < bytes.size()) {
+        auto const at = bytes.find('\n', from);
+        if (at == std::string_view::npos) break;
+        if (at == 0 || bytes[at - 1] != '\r') return {Scan::malformed, 0};
+        if (at >= 3 && bytes.substr(at - 3, 4) == "\r\n\r\n") return {Scan::complete, at + 1};
+        from = at + 1;
+    }
+    return {Scan::partial, bytes.size()};
+}
+
+char const* framing_fault(Fields const& fields, unsigned version, std::string_view target) {
+    if (!target.starts_with('/')) return "the target must be a path";
+    if (target.find('#') != std::string_view::npos) return "the target must not have a fragment";
+    if (fields.count(Field::host) > 1) return "exactly one Host is required";
+    if (fields.count(Field::content_length) > 1) return "repeated Content-Length";
+    if (fields[Field::content_length].find(',') != std::string_view::npos) return "repeated Content-Length";
+    if (auto const coding = fields.find(Field::transfer_encoding); coding != fields.end()) {
+        if (version < 11) return "Transfer-Encoding needs HTTP/1.1";
+        if (fields.count(Field::transfer_encoding) > 1 || !beast::iequals(coding->value(), "chunked"))
+            return "unsupported Transfer-Encoding";
+        if (fields.count(Field::content_length)) return "both Content-Length and Transfer-Encoding";
+    }
+    return nullptr;
+}
+
+base::Result<std::string> head(Status status, Fields const& fields, Framing framing, std::size_t length,
+                               bool keep_alive) {
+    constexpr std::string_view breakers("\r\n\0", 3);
+    std::string out;
+    out.reserve(256);
+    out += "HTTP/1.1 ";
+    out += std::to_string(static_cast<unsigned>(status));
+    out += ' ';
+    out += std::string_view(beast::http::obsolete_reason(status));
+    out += "\r\n";
+    for (auto const& field : fields) {
+        auto const name = field.name();
+        if (name == Field::content_length || name == Field::transfer_encoding || name == Field::connection) continue;
+        std::string_view const label = field.name_string(), value = field.value();
+        if (label.find_first_of(breakers) != label.npos || value.find_first_of(breakers) != value.npos)
+            return base::error(base::errc::invalid, "a response field holds a line break");
+        out.append(label).append(": ").append(value).append("\r\n");
+    }
+    if (framing == Framing::length) out.append("Content-Length: ").append(std::to_string(length)).append("\r\n");
+    if (framing == Framing::chunked) out += "Transfer-Encoding: chunked\r\n";
+    out += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
+    return out;
+}
+
+}  // namespace http::wire

@@ -51,7 +51,9 @@ struct World {
     }
 };
 
-Task<tcp::socket> accept(tcp::acceptor& acceptor) { co_return co_await acceptor.async_accept(asio::use_awaitable); }
+Task<std::shared_ptr<tcp::socket>> accept(tcp::acceptor& acceptor) {
+    co_return std::make_shared<tcp::socket>(co_await acceptor.async_accept(asio::use_awaitable));
+}
 
 Task<std::string> read_until(tcp::socket& socket, std::string end) {
     std::string text;
@@ -72,7 +74,8 @@ TEST_CASE("the egress proxy") {
     SUBCASE("tunnels both ways and passes on each end by itself") {
         World w;
         auto const wire = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\nearly ");
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         CHECK(w.io.run(read_until(server, "early ")) == "early ");
         wire->to_proxy += "bird";
         wire->program_ended = true;
@@ -93,7 +96,8 @@ TEST_CASE("the egress proxy") {
         World w;
         auto const wire = w.open({w.target()}, "POST http://" + w.target() +
                                                    "/x HTTP/1.1\r\nContent-Length: 4\r\n\r\nbodyGET http://evil/ HTTP/1.1\r\n\r\n");
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         auto const seen = w.io.run(read_until(server, "body"));
         CHECK(seen == "POST /x HTTP/1.1\r\nHost: " + w.target() + "\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody");
         asio::write(server, asio::buffer(std::string("HTTP/1.1 200 OK\r\n\r\nfine")));
@@ -105,7 +109,8 @@ TEST_CASE("the egress proxy") {
     SUBCASE("ends an exchange when the server has answered before the body came") {
         World w;
         auto const wire = w.open({w.target()}, "POST http://" + w.target() + "/ HTTP/1.1\r\nContent-Length: 100\r\n\r\n");
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         (void)w.io.run(read_until(server, "\r\n\r\n"));
         asio::write(server, asio::buffer(std::string("HTTP/1.1 413 No\r\n\r\n")));
         server.close();
@@ -165,7 +170,8 @@ TEST_CASE("the egress proxy") {
         options.idle_limit = base::milliseconds(50);
         World w(true, options);
         auto const wire = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\n");
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         w.wait_closed(wire);
         CHECK(w.io.run(read_to_end(server)) == "");
     }
@@ -173,7 +179,8 @@ TEST_CASE("the egress proxy") {
         World w;
         auto const wire = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\n");
         wire->credit = 64;
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         server.non_blocking(true);
         // Whatever the kernel's buffers hold, without a reader they fill up.
         std::string const block(1 << 20, 'x');
@@ -189,6 +196,7 @@ TEST_CASE("the egress proxy") {
         CHECK(wire->to_program.size() == 64);
         server.close();
         wire->credit = SIZE_MAX;
+        wire->program_ended = true;
         wire->wake();
         w.wait_closed(wire);
         CHECK(wire->to_program.size() == 39 + sent);
@@ -212,7 +220,8 @@ TEST_CASE("the egress proxy") {
         World w;
         auto const reading = w.open({"*"}, "CONN");
         auto const tunnel = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\n");
-        auto server = w.io.run(accept(w.acceptor));
+        auto const accepted = w.io.run(accept(w.acceptor));
+        auto& server = *accepted;
         w.wait(tunnel, [](Wire& x) { return !x.to_program.empty(); });
         w.proxy.reset();
         w.wait_closed(reading);

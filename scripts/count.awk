@@ -1,0 +1,66 @@
+# Reads logs of `ctest -V`, of node:test (TAP) and lines "N passed, N failed[, N skipped]" (scripts/conformance), and
+# prints "passed failed skipped", counted in test cases. A ctest entry that failed without saying which of its cases
+# did (a crash, a time limit, a program that was not built) counts as one failure. A doctest case that printed
+# "SKIPPED: reason" returned at once and is counted as skipped, not as passed.
+# With -v why=1 it prints the reasons of the skips instead.
+
+{ id = "-"; text = $0 }
+match($0, /^[0-9]+: /) { id = substr($0, 1, RLENGTH - 2); text = substr($0, RLENGTH + 1) }
+
+text ~ /\[doctest\] test cases:/ {
+    split(text, field, /[:|]/)
+    cases_passed[id] += field[3] + 0
+    cases_failed[id] += field[4] + 0
+    next
+}
+text ~ /SKIPPED: / {
+    reason = text
+    sub(/.*SKIPPED: /, "", reason)
+    reasons[reason]++
+    marked[id]++
+    next
+}
+text ~ /^# (pass|fail|cancelled|skipped) [0-9]+$/ {
+    split(text, field, " ")
+    if (field[2] == "pass") cases_passed[id] += field[3]
+    else if (field[2] == "skipped") { skipped += field[3]; if (field[3] > 0) tap_skips += field[3] }
+    else cases_failed[id] += field[3]
+    next
+}
+text ~ /^ *ok .* # SKIP / {
+    reason = text
+    sub(/.* # SKIP /, "", reason)
+    reasons[reason]++
+    next
+}
+id == "-" && /^[0-9]+ passed, [0-9]+ failed/ {
+    passed += $1
+    failed += $3
+    skipped += (NF >= 5) ? $5 : 0
+    next
+}
+# "  3/12 Test  #3: test_config ......   Passed    0.42 sec"
+id == "-" && /^ *[0-9]+\/[0-9]+ Test +#[0-9]+: / {
+    match($0, /#[0-9]+/)
+    entry = substr($0, RSTART + 1, RLENGTH - 1)
+    if ($0 ~ /\*\*\*Skipped/) entry_skipped[entry] = 1
+    else if ($0 ~ / Passed /) entry_passed[entry] = 1
+    else entry_failed[entry] = 1
+}
+
+END {
+    for (entry in entry_skipped) skipped++
+    for (entry in entry_failed) if (cases_failed[entry] == 0) cases_failed[entry] = 1
+    # A program of neither kind, which only has its exit status.
+    for (entry in entry_passed)
+        if (!(entry in cases_passed) && !(entry in cases_failed)) cases_passed[entry] = 1
+    for (entry in marked) {
+        skipped += marked[entry]
+        cases_passed[entry] -= marked[entry]
+        if (cases_passed[entry] < 0) cases_passed[entry] = 0
+    }
+    for (entry in cases_passed) passed += cases_passed[entry]
+    for (entry in cases_failed) failed += cases_failed[entry]
+    if (why) { for (reason in reasons) printf "%d x %s\n", reasons[reason], reason }
+    else printf "%d %d %d\n", passed, failed, skipped
+}

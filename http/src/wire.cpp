@@ -29,7 +29,7 @@ char const* framing_fault(Fields const& fields, unsigned version, std::string_vi
     if (fields.count(Field::content_length) > 1) return "repeated Content-Length";
     if (fields[Field::content_length].find(',') != std::string_view::npos) return "repeated Content-Length";
     if (auto const coding = fields.find(Field::transfer_encoding); coding != fields.end()) {
-        if (version < 11) return "Transfer-Encoding needs HTTP/1.1";
+        if (version < 11) return "Transfer-Encoding in an old request";
         if (fields.count(Field::transfer_encoding) > 1 || !beast::iequals(coding->value(), "chunked"))
             return "unsupported Transfer-Encoding";
         if (fields.count(Field::content_length)) return "both Content-Length and Transfer-Encoding";

@@ -17,6 +17,8 @@
 
 #include <charconv>
 #include <filesystem>
+#include <memory>
+#include <optional>
 
 namespace sandbox {
 
@@ -59,30 +61,36 @@ Finding cgroups(CgroupTree const& tree) {
     return good("cgroups", std::string(tree.v2 ? "v2" : "v1") + " with " + controllers);
 }
 
-// Freezes a process of ours that would otherwise end at once.
+// Freezes a process of ours while it sleeps.
 base::Task<Finding> freezer(CgroupTree tree) {
     char const* const hint = "mount the v1 freezer, or boot with the unified cgroup hierarchy";
     Cgroup const group(tree, "probe-" + base::random_id(4));
-    Finding answer = good("freezer", tree.freezer_kind == Freezer::Kind::v1 ? "v1" : "v2");
-    if (auto made = group.create({}); !made) {
-        answer = bad("freezer", made.error().message(), hint);
-    } else {
-        auto const frozen = group.freezer().freeze();
+    if (auto made = group.create({}); !made) co_return bad("freezer", made.error().message(), hint);
+    auto const done = std::make_shared<std::optional<base::Result<base::Finished>>>();
+    auto sleep = [](Cgroup within, std::shared_ptr<std::optional<base::Result<base::Finished>>> result) -> base::Task<void> {
         base::Launch launch;
-        launch.argv = {"true"};
-        launch.cgroups = group.directories();
-        // Frozen as it enters: it ends only after the thaw, so within the limit it must not.
-        if (!frozen) {
-            answer = bad("freezer", frozen.error().message(), hint);
-        } else {
-            auto settled = group.freezer().settled();
-            if (!settled || !*settled) answer = bad("freezer", "the group does not report itself frozen", hint);
-            if (auto thawed = group.freezer().thaw(); !thawed) answer = bad("freezer", thawed.error().message(), hint);
-            auto finished = co_await base::run(std::move(launch), milliseconds(5'000));
-            if (!finished || finished->exit_code != 0)
-                answer = bad("freezer", "a process in a thawed group does not run", hint);
-        }
-    }
+        launch.argv = {"sleep", "0.1"};
+        launch.cgroups = within.directories();
+        result->emplace(co_await base::run(std::move(launch), milliseconds(5'000)));
+    };
+    asio::co_spawn(co_await asio::this_coro::executor, sleep(group, done), asio::detached);
+    auto const until = [](auto condition) -> base::Task<bool> {
+        for (int i = 0; i < 400 && !condition(); ++i) co_await base::sleep_for(milliseconds(5));
+        co_return condition();
+    };
+    auto const entered = [&] { return *done || !group.processes().empty(); };
+    (void)co_await until(entered);
+    Finding answer = good("freezer", tree.freezer_kind == Freezer::Kind::v1 ? "v1" : "v2");
+    if (auto frozen = group.freezer().freeze(); !frozen) answer = bad("freezer", frozen.error().message(), hint);
+    auto const settled = [&] {
+        auto state = group.freezer().settled();
+        return state && *state;
+    };
+    if (!co_await until(settled)) answer = bad("freezer", "a frozen process goes on running", hint);
+    if (auto thawed = group.freezer().thaw(); !thawed) answer = bad("freezer", thawed.error().message(), hint);
+    auto const finished = [&] { return done->has_value(); };
+    if (!co_await until(finished) || !**done || (**done)->exit_code != 0)
+        answer = bad("freezer", "a process does not go on after it was thawed", hint);
     (void)group.remove(milliseconds(500));
     co_return answer;
 }
@@ -93,9 +101,9 @@ Finding mount_propagation(std::string const& directory) {
     Finding answer = good("mounts", "a directory can be shared, and bound into later");
     if (auto s = base::sys::mkdir(probe, 0700); !s) return bad("mounts", s.error().message(), hint);
     auto const attempt = [&]() -> base::Status {
+        if (auto s = mounts::make_shared(probe); !s) return s;
         for (char const* name : {"/target", "/source"})
             if (auto s = base::sys::mkdir(probe + name, 0700); !s) return s;
-        if (auto s = mounts::make_shared(probe); !s) return s;
         return mounts::attach(probe + "/source", probe + "/target");
     }();
     if (!attempt) answer = bad("mounts", attempt.error().message(), hint);

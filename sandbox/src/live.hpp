@@ -46,6 +46,8 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     base::Task<base::Status> destroy() override;
 
     Slot const& slot() const { return parts_.slot; }
+    /// A frozen process that was sent SIGKILL dies when it is thawed: told by the kernel's list of pending signals.
+    bool doomed() const;
     /// For the node: called at the death, before the owner's handler, and once nothing is left of the sandbox.
     void on_node_event(std::function<void(Live&)> died, std::function<void(Live&)> gone);
     /// The server stops: closes the channel and the watches, leaves the sandbox running.

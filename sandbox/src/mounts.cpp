@@ -51,7 +51,8 @@ base::Status make_shared(std::string const& directory) {
     auto points = below(directory);
     if (!points) return points.error();
     if (std::find(points->begin(), points->end(), directory) == points->end()) {
-        if (auto s = base::sys::bind_mount(directory, directory); !s) return s;
+        if (auto s = base::sys::mount("berth", directory, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700,size=256m"); !s)
+            return s;
         if (auto s = base::sys::mount("", directory, nullptr, MS_PRIVATE); !s) return s;
     }
     return base::sys::mount("", directory, nullptr, MS_SHARED);

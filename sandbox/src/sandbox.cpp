@@ -1,5 +1,6 @@
 #include "live.hpp"
 
+#include <base/files.hpp>
 #include <base/syscalls.hpp>
 
 #include <poll.h>
@@ -7,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include <charconv>
 #include <cstdint>
 
 namespace sandbox {
@@ -128,6 +130,21 @@ void Live::die(Death death) {
 void Live::kill_now() {
     for (pid_t pid : parts_.cgroup.processes()) ::kill(pid, SIGKILL);
     (void)parts_.cgroup.freezer().thaw();
+}
+
+bool Live::doomed() const {
+    if (death_) return true;
+    auto text = base::read_file("/proc/" + std::to_string(parts_.record.sentry) + "/status", 16 * 1024);
+    if (!text) return true;
+    for (char const* key : {"\nSigPnd:\t", "\nShdPnd:\t"}) {
+        auto const at = text->find(key);
+        if (at == text->npos) continue;
+        std::uint64_t pending = 0;
+        auto const* begin = text->data() + at + 9;
+        std::from_chars(begin, begin + 16, pending, 16);
+        if (pending & (1u << (SIGKILL - 1))) return true;
+    }
+    return false;
 }
 
 Death const& Live::death() const {

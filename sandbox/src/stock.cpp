@@ -42,7 +42,7 @@ Node::LivePtr Node::pop(Shelf& shelf) {
         while (!stock->empty()) {
             auto live = std::move(stock->front());
             stock->pop_front();
-            if (live->alive() && live->thaw()) return live;
+            if (live->alive() && !(live->frozen() && live->doomed()) && live->thaw()) return live;
             discard(std::move(live));
         }
     return nullptr;
@@ -160,7 +160,7 @@ void Node::promote() {
             while (static_cast<int>(shelf.awake.size()) < shelf.target.awake && !shelf.frozen.empty()) {
                 auto live = std::move(shelf.frozen.front());
                 shelf.frozen.pop_front();
-                if (!live->thaw()) {
+                if (live->doomed() || !live->thaw()) {
                     self->discard(std::move(live));
                     continue;
                 }

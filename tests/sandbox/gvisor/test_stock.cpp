@@ -1,27 +1,35 @@
 #include "node_fixture.hpp"
 
-#include <base/launcher.hpp>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
-#include <sstream>
 #include <vector>
 
 using namespace gvisor_test;
 
 namespace {
 
-// Forks and clones of the whole machine since boot; gVisor's own threads are no part of a claim either.
-std::set<std::string> process_names() {
-    std::set<std::string> out;
+// Children of this process, running or ended and reaped: the latter leave their page faults in our account.
+struct Children {
+    std::set<std::string> running;
+    long reaped_faults = 0;
+};
+
+Children children() {
+    Children out;
+    auto const parent = " " + std::to_string(::getpid()) + " ";
     std::error_code ec;
     for (std::filesystem::directory_iterator it("/proc", ec), end; !ec && it != end; it.increment(ec)) {
-        auto const name = it->path().filename().string();
-        if (!std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); })) continue;
-        auto const command = base::read_file(it->path().string() + "/cmdline");
-        if (command && command->find("runsc") != command->npos) out.insert(name);
+        auto const text = base::read_file(it->path().string() + "/stat", 4096);
+        if (!text || text->rfind(')') == text->npos) continue;
+        // "...) S PPID ..."
+        if (text->compare(text->rfind(')') + 3, parent.size(), parent) == 0) out.running.insert(it->path().filename());
     }
+    rusage usage{};
+    REQUIRE(::getrusage(RUSAGE_CHILDREN, &usage) == 0);
+    out.reaped_faults = usage.ru_minflt;
     return out;
 }
 
@@ -37,7 +45,7 @@ TEST_CASE("a claim from the stock") {
         std::filesystem::create_directories(volume + "/workspace");
         std::filesystem::create_directories(volume + "/home");
         auto const boots = node.sandboxes->boots();
-        auto const before = process_names();
+        auto const before = children();
         bool warm = false;
         auto one = node.take(&warm);
         REQUIRE(one->attach_volume(volume));
@@ -45,7 +53,9 @@ TEST_CASE("a claim from the stock") {
         // One of four is gone: not yet half, so filling waits until claims have been quiet for a while.
         CHECK(warm);
         CHECK(node.sandboxes->boots() == boots);
-        for (auto const& pid : process_names()) CHECK(before.contains(pid));
+        auto const after = children();
+        CHECK(after.running == before.running);
+        CHECK(after.reaped_faults == before.reaped_faults);
     }
     SUBCASE("works for frozen ones as for those awake, and the stock fills up again") {
         std::vector<std::shared_ptr<sandbox::Sandbox>> taken;
@@ -60,20 +70,27 @@ TEST_CASE("a claim from the stock") {
         node.io.run(node.sandboxes->wait_for_stock(4, std::chrono::seconds(50)));
         CHECK(node.sandboxes->stock().at("base").ready == 4);
     }
-    SUBCASE("never meets a spare that died: it is replaced") {
+    SUBCASE("never meets a spare that was killed, awake or frozen: it is replaced") {
         auto const before = node.sandboxes->boots();
-        std::string id;
+        std::set<std::string> killed;
         for (auto const& entry : std::filesystem::directory_iterator(node.options.directory + "/slots")) {
-            id = entry.path().filename();
             auto pid = base::read_file(entry.path().string() + "/sentry.pid");
             REQUIRE(pid);
             REQUIRE(::kill(std::atoi(pid->c_str()), SIGKILL) == 0);
-            break;
+            killed.insert(entry.path().filename());
         }
+        CHECK(killed.size() == 4);
+        // Those awake die at once; the frozen ones only when they would be thawed.
         CHECK(node.eventually([&] {
-            return node.sandboxes->boots() == before + 1 && node.sandboxes->stock().at("base").ready == 4;
+            return node.sandboxes->boots() == before + 2 && node.sandboxes->stock().at("base").ready == 4;
         }));
-        CHECK(node.eventually([&] { return traces(id, node.options.directory).empty(); }));
+        for (int i = 0; i < 4; ++i) {
+            auto one = node.take();
+            CHECK_FALSE(killed.contains(one->slot_id()));
+            CHECK(node.configure(*one));
+        }
+        for (auto const& id : killed)
+            CHECK(node.eventually([&] { return traces(id, node.options.directory).empty(); }));
     }
 }
 

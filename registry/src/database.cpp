@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <limits>
@@ -116,7 +117,9 @@ base::Status Database::prepare(bool existed, bool unclean) {
         auto check = statement("PRAGMA quick_check(1)");
         auto const row = check.step();
         if (!row) return row.error();
-        if (auto const found = *row ? check.text() : std::string(); found != "ok")
+        auto found = *row ? check.text() : std::string();
+        std::replace(found.begin(), found.end(), '\n', ' ');
+        if (found != "ok")
             return base::error(base::errc::corrupt, path_ + " is damaged: " + found.substr(0, 200));
     }
     return migrate(*this, path_);

@@ -18,7 +18,7 @@ CREATE TABLE workspaces (
     slot            TEXT    NOT NULL,
     volume          TEXT    NOT NULL,
     generation      INTEGER NOT NULL CHECK (generation >= 0),
-    settings        TEXT    NOT NULL CHECK (json_valid(settings)),
+    settings        TEXT    NOT NULL CHECK (settings <> ''),
     last_error      TEXT    NOT NULL,
     idempotency_key TEXT    NOT NULL,
     request_hash    TEXT    NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE audit (
     at_ms           INTEGER NOT NULL,
     workspace       TEXT    NOT NULL,
     what            TEXT    NOT NULL,
-    detail          TEXT    NOT NULL CHECK (json_valid(detail))
+    detail          TEXT    NOT NULL CHECK (detail <> '')
 ) STRICT;
 CREATE INDEX audit_by_workspace ON audit (workspace, id);
 

@@ -1,0 +1,96 @@
+// A berth server of a test's own: fresh data directory, free port, small stock. Started before the tests, stopped by
+// its own `berth down`, and nothing of it is left behind.
+import { spawn, execFile } from 'node:child_process';
+import { mkdtempSync, writeFileSync, readFileSync, rmSync, existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+export const binary = process.env.BERTH ?? 'build/release/bin/berth';
+
+/** Why the tests cannot run here, or ''. Said aloud by the caller: a skipped run proves nothing. */
+export function missing() {
+    if (process.getuid() !== 0) return 'this needs root';
+    if (!existsSync('/var/lib/berth/templates/base/rootfs')) return 'the base template is missing (scripts/setup)';
+    return '';
+}
+
+async function freePort() {
+    const probe = createServer();
+    await new Promise((done) => probe.listen(0, '127.0.0.1', done));
+    const { port } = probe.address();
+    await new Promise((done) => probe.close(done));
+    return port;
+}
+
+export class Berth {
+    /** Resolves once the server says that it is ready. */
+    static async start() {
+        const berth = new Berth();
+        berth.directory = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
+        berth.data = join(berth.directory, 'data');
+        berth.port = await freePort();
+        berth.url = `http://127.0.0.1:${berth.port}/mcp`;
+        berth.log = '';
+        try {
+            await berth.serve();
+        } catch (error) {
+            await berth.stop().catch(() => {});     // the first error is the one that matters
+            throw error;
+        }
+        return berth;
+    }
+
+    /** Starts the server process, on the same data and port as before. */
+    async serve() {
+        const config = join(this.directory, 'berth.yaml');
+        writeFileSync(config, 'pools:\n    base:\n        ready: 2\n        awake: 1\n');
+        this.process = spawn(
+            binary,
+            ['serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--config', config],
+            { stdio: ['ignore', 'pipe', 'pipe'] });
+        for (const stream of [this.process.stdout, this.process.stderr]) {
+            stream.on('data', (text) => { this.log = (this.log + text).slice(-64_000); });
+        }
+        this.ended = new Promise((done) => {
+            this.process.once('error', (error) => { this.log += error; done(error.code); });
+            this.process.once('exit', (code, signal) => done(code ?? signal));
+        });
+        await this.#ready();
+    }
+
+    /** The server dies without a chance to clean up; its sandboxes live on. */
+    async crash() {
+        this.process.kill('SIGKILL');
+        await this.ended;
+    }
+
+    async #ready() {
+        let status;
+        this.ended.then((value) => { status = value; });
+        for (let tries = 0; tries < 600; tries++) {
+            if (status !== undefined) throw new Error(`berth serve ended with ${status}:\n${this.log}`);
+            const answer = await fetch(`http://127.0.0.1:${this.port}/readyz`).catch(() => undefined);
+            if (answer?.ok) return;
+            await pause(100);
+        }
+        throw new Error(`berth serve was not ready in a minute:\n${this.log}`);
+    }
+
+    get token() { return readFileSync(join(this.data, 'token'), 'utf8').trim(); }
+
+    /** argv of the stdio connection, program first. */
+    get stdio() { return [binary, 'stdio', '--data', this.data]; }
+
+    async stop() {
+        const down = await run(binary, ['down', '--data', this.data], { timeout: 60_000 }).catch((error) => error);
+        const clean = await Promise.race([this.ended.then(() => true), pause(30_000).then(() => false)]);
+        if (!clean) this.process.kill('SIGKILL');
+        rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+        if (!clean) throw new Error(`berth down did not end the server: ${down.stderr ?? down}\n${this.log}`);
+    }
+}

@@ -1,0 +1,85 @@
+// The official clients behind one small face: { tools(), call(name, arguments), era, close() }. `call` gives
+// { structured, text, failed }, whatever the protocol revision and transport below.
+import { execFile } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+
+// The packages stand where scripts/setup-suites put them, not beside the tests.
+const tools = process.env.BERTH_NODE_TOOLS ?? 'build/node';
+const need = createRequire(join(tools, 'package.json'));
+const run = promisify(execFile);
+
+const me = { name: 'berth-e2e', version: '1' };
+const limit = { timeout: 120_000 };
+
+function result(answer) {
+    const text = (answer.content ?? []).filter((block) => block.type === 'text').map((block) => block.text).join('\n');
+    return { structured: answer.structuredContent, text, failed: answer.isError === true };
+}
+
+function face(client, era, call) {
+    return {
+        era,
+        tools: async () => (await client.listTools(undefined, limit)).tools,
+        call: async (name, args) => result(await call(name, args)),
+        close: () => client.close(),
+    };
+}
+
+const bearer = (berth) => ({ requestInit: { headers: { Authorization: `Bearer ${berth.token}` } } });
+
+/** @modelcontextprotocol/sdk, the v1 line: speaks the 2025 revisions. */
+export async function v1(berth, transport) {
+    const { Client } = need('@modelcontextprotocol/sdk/client/index.js');
+    const { StdioClientTransport } = need('@modelcontextprotocol/sdk/client/stdio.js');
+    const { StreamableHTTPClientTransport } = need('@modelcontextprotocol/sdk/client/streamableHttp.js');
+    const client = new Client(me);
+    const [command, ...args] = berth.stdio;
+    await client.connect(transport === 'stdio'
+        ? new StdioClientTransport({ command, args, stderr: 'inherit' })
+        : new StreamableHTTPClientTransport(new URL(berth.url), bearer(berth)));
+    return face(client, 'legacy', (name, args) => client.callTool({ name, arguments: args }, undefined, limit));
+}
+
+/** @modelcontextprotocol/client, the v2 line; `mode` is 'legacy', 'auto' or { pin: '2026-07-28' }. */
+export async function v2(berth, transport, mode) {
+    const { Client, StreamableHTTPClientTransport } = need('@modelcontextprotocol/client');
+    const { StdioClientTransport } = need('@modelcontextprotocol/client/stdio');
+    const client = new Client(me, { versionNegotiation: { mode } });
+    const [command, ...args] = berth.stdio;
+    await client.connect(transport === 'stdio'
+        ? new StdioClientTransport({ command, args, stderr: 'inherit' })
+        : new StreamableHTTPClientTransport(new URL(berth.url), bearer(berth)));
+    return face(client, client.getProtocolEra(), (name, args) => client.callTool({ name, arguments: args }, limit));
+}
+
+/** The inspector's command line: a new process and a new connection for every call. */
+export function inspector(berth, transport, era) {
+    const cli = join(dirname(need.resolve('@modelcontextprotocol/inspector/package.json')),
+        'clients/launcher/build/index.js');
+    const target = transport === 'stdio'
+        ? ['--', ...berth.stdio]
+        : ['--server-url', berth.url, '--transport', 'http', '--header', `Authorization: Bearer ${berth.token}`];
+    const ask = async (...method) => {
+        const options = ['--format', 'json', '--quiet', '--stored-auth-only', '--protocol-era', era, ...method];
+        const args = transport === 'stdio' ? [cli, '--cli', ...options, ...target] : [cli, '--cli', ...target, ...options];
+        // A result with isError ends it with a status of its own, and the result stands on stdout all the same.
+        const { stdout, stderr } = await run(process.execPath, args,
+            { timeout: 120_000, maxBuffer: 16 << 20, env: { ...process.env, HOME: berth.directory } })
+            .catch((error) => error);
+        try {
+            const answer = JSON.parse(stdout);
+            return answer.result ?? answer;
+        } catch {
+            throw new Error(`the inspector said: ${stdout}${stderr}`);
+        }
+    };
+    return {
+        era,
+        tools: async () => (await ask('--method', 'tools/list')).tools,
+        call: async (name, args) => result(
+            await ask('--method', 'tools/call', '--tool-name', name, '--tool-args-json', JSON.stringify(args))),
+        close: async () => {},
+    };
+}

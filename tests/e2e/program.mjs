@@ -1,0 +1,102 @@
+// The program around the tools: who may call, what a restart keeps, and its own command line.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { binary } from './lib/berth.mjs';
+import { v2 } from './lib/clients.mjs';
+import { suite } from './lib/suite.mjs';
+
+const run = promisify(execFile);
+
+// fetch would not let a test choose Host and Origin.
+function post(port, headers) {
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' });
+    return new Promise((done, failed) => {
+        const asked = request({ host: '127.0.0.1', port, path: '/mcp', method: 'POST', headers: {
+            'Content-Type': 'application/json', Accept: 'application/json, text/event-stream', ...headers,
+        } }, (answer) => { answer.resume(); answer.once('end', () => done(answer.statusCode)); });
+        asked.once('error', failed);
+        asked.end(body);
+    });
+}
+
+suite((berth) => {
+    test('who may call', async (t) => {
+        await t.test('nobody without the token', async () => {
+            assert.equal(await post(berth().port, {}), 401);
+            assert.equal(await post(berth().port, { Authorization: 'Bearer wrong' }), 401);
+        });
+        await t.test('no page of another origin, even with the token', async () => {
+            const Authorization = `Bearer ${berth().token}`;
+            assert.equal(await post(berth().port, { Authorization, Origin: 'https://evil.example' }), 403);
+        });
+        await t.test('no request for another host name (DNS rebinding)', async () => {
+            const Authorization = `Bearer ${berth().token}`;
+            const status = await post(berth().port, { Authorization, Host: 'evil.example' });
+            assert.ok(status === 403 || status === 421, `status ${status}`);
+        });
+        await t.test('the token is for its owner only', () => {
+            assert.equal(statSync(join(berth().data, 'token')).mode & 0o777, 0o600);
+        });
+    });
+
+    test('a server that is killed and started again', { timeout: 120_000 }, async (t) => {
+        const connect = () => v2(berth(), 'http', { pin: '2026-07-28' });
+        let client = await connect();
+        const good = async (name, args) => {
+            const answer = await client.call(name, args);
+            assert.ok(!answer.failed, `${name} failed: ${answer.text}`);
+            return answer.structured;
+        };
+        const { workspace_id } = await good('workspace_create', { name: 'survivor', files: { 'kept.txt': 'kept\n' } });
+        const { process_id } = await good('run_command',
+            { workspace_id, command: 'sleep 5; echo still here; sleep 600', background: true });
+        await client.close();
+        await berth().crash();
+        await berth().serve();
+        client = await connect();
+        await t.test('still has the workspace and its files', async () => {
+            assert.equal((await good('run_command', { workspace_id, command: 'cat kept.txt' })).output, 'kept\n');
+        });
+        await t.test('still has what ran in it, and its output', async () => {
+            let output = '';
+            for (let reads = 0; reads < 30 && !output.includes('still here'); reads++) {
+                output = (await good('read_process_output', { process_id, wait_ms: 1000 })).output;
+            }
+            assert.match(output, /still here/);
+        });
+        await t.test('starts new ones', async () => {
+            const fresh = await good('workspace_create', {});
+            const ended = await good('run_command', { workspace_id: fresh.workspace_id, command: 'echo up' });
+            assert.equal(ended.output, 'up\n');
+        });
+        await client.close();
+    });
+
+    test('what operators ask', async (t) => {
+        await t.test('health, readiness and metrics', async () => {
+            for (const path of ['healthz', 'readyz']) {
+                assert.equal((await fetch(`http://127.0.0.1:${berth().port}/${path}`)).status, 200, path);
+            }
+            const headers = { Authorization: `Bearer ${berth().token}` };
+            const metrics = await fetch(`http://127.0.0.1:${berth().port}/metrics`, { headers });
+            assert.equal(metrics.status, 200);
+            assert.match(await metrics.text(), /^berth_/m);
+        });
+        await t.test('its version and its help', async () => {
+            assert.match((await run(binary, ['--version'])).stdout, /\d+\.\d+/);
+            assert.match((await run(binary, ['--help'])).stdout, /serve/);
+        });
+        await t.test('a tool, from the command line', async () => {
+            const tool = async (name, args) =>
+                (await run(binary, ['tool', name, JSON.stringify(args), '--data', berth().data])).stdout;
+            const created = await tool('workspace_create', { name: 'by-hand' });
+            assert.match(created, /w[-_a-z0-9]+/);
+            assert.match(await tool('workspace_list', {}), /by-hand/);
+        });
+    });
+});

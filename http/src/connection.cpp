@@ -10,16 +10,19 @@ namespace {
 
 using Field = beast::http::field;
 
-constexpr std::size_t head_step = 4 * 1024;        ///< most requests arrive whole in it
+constexpr std::size_t head_step = 4 * 1024;  ///< most requests arrive whole in it
 constexpr std::size_t body_step = 64 * 1024;
 constexpr std::size_t goodbye_bytes = 1024 * 1024;
 constexpr base::milliseconds goodbye_limit{2'000};
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<Core> core, Stream::Socket socket, std::shared_ptr<asio::ssl::context> tls,
-                       std::string peer, bool local)
-    : core_(std::move(core)), stream_(std::move(socket), std::move(tls)), peer_(std::move(peer)), local_(local) {
+Connection::Connection(std::shared_ptr<Core> core, Stream::Socket socket,
+                       std::shared_ptr<asio::ssl::context> tls, std::string peer, bool local)
+    : core_(std::move(core)),
+      stream_(std::move(socket), std::move(tls)),
+      peer_(std::move(peer)),
+      local_(local) {
     core_->add(*this);
 }
 
@@ -47,7 +50,8 @@ base::Task<void> Connection::run(std::shared_ptr<Connection> self) {
     while (!self->core_->stopping()) {
         bool const more = co_await self->exchange();
         if (!more) break;
-        if (self->buffer_.size() == 0 && self->buffer_.capacity() > 4 * head_step) self->buffer_.shrink_to_fit();
+        if (self->buffer_.size() == 0 && self->buffer_.capacity() > 4 * head_step)
+            self->buffer_.shrink_to_fit();
         self->limit(self->core_->options().idle_limit);
     }
     if (!self->gone_) co_await self->say_goodbye();
@@ -66,7 +70,7 @@ base::Task<bool> Connection::exchange() {
     Parser parser;
     boost::system::error_code ec;
     parser.header_limit(static_cast<std::uint32_t>(head.size + 1));
-    parser.body_limit(boost::none);                // known only after routing
+    parser.body_limit(boost::none);  // known only after routing
     auto const taken = parser.put(asio::const_buffer(buffer_.data().data(), head.size), ec);
     buffer_.consume(taken);
     if (ec || !parser.is_header_done()) {
@@ -204,7 +208,7 @@ base::Task<bool> Connection::invoke(Handler const& handler, Request request, Rep
         auto task = handler(std::move(request), reply);
         co_await std::move(task);
         co_return true;
-    } catch (...) {                    // the border: the client gets a 500 without detail, the handler logs its own
+    } catch (...) {  // the border: the client gets a 500 without detail, the handler logs its own
         co_return false;
     }
 }
@@ -212,12 +216,12 @@ base::Task<bool> Connection::invoke(Handler const& handler, Request request, Rep
 base::Task<bool> Connection::answer(Route const& route, Request request, unsigned version, bool keep_alive) {
     bool const head_only = request.verb == Verb::head;
     HttpReply reply(*this, version, head_only, keep_alive && !core_->stopping());
-    deadline_ = base::Clock::time_point::max();    // a handler's time is its own matter
+    deadline_ = base::Clock::time_point::max();  // a handler's time is its own matter
     phase_ = Phase::handler;
     auto executor = co_await asio::this_coro::executor;
     auto task = invoke(route.handler, std::move(request), reply);
-    bool const returned = co_await asio::co_spawn(executor, std::move(task),
-                                                  asio::bind_cancellation_slot(cancel_.slot(), asio::use_awaitable));
+    bool const returned = co_await asio::co_spawn(
+        executor, std::move(task), asio::bind_cancellation_slot(cancel_.slot(), asio::use_awaitable));
     cancel_.slot().clear();
     phase_ = Phase::body;
     if (gone_) co_return false;
@@ -227,7 +231,7 @@ base::Task<bool> Connection::answer(Route const& route, Request request, unsigne
         co_return co_await refuse(std::move(refusal), false, head_only);
     }
     // An answer that was cut short must not look complete, so its connection ends without the last chunk.
-    co_return returned && reply.complete() && reply.keep_alive();
+    co_return returned&& reply.complete() && reply.keep_alive();
 }
 
 base::Task<bool> Connection::refuse(Refusal refusal, bool keep_alive, bool head_only) {
@@ -243,10 +247,11 @@ base::Task<bool> Connection::refuse(Refusal refusal, bool keep_alive, bool head_
     Buffers const bytes{asio::buffer(*head)};
     auto const written = co_await write(bytes);
     if (!written) gone_ = true;
-    co_return written && keep_alive;
+    co_return written&& keep_alive;
 }
 
-/// Closing with unread input makes the kernel send a reset, which can destroy the answer on its way. So read on for a little.
+/// Closing with unread input makes the kernel send a reset, which can destroy the answer on its way. So read
+/// on for a little.
 base::Task<void> Connection::say_goodbye() {
     phase_ = Phase::goodbye;
     limit(goodbye_limit);

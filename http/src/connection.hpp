@@ -8,13 +8,15 @@
 
 namespace http {
 
-/// One client: its requests one after the other, each answered before the next is looked at. Owned by its coroutine.
+/// One client: its requests one after the other, each answered before the next is looked at. Owned by its
+/// coroutine.
 class Connection : public std::enable_shared_from_this<Connection> {
   public:
     using Buffers = std::array<asio::const_buffer, 3>;
 
     /// `local` is the private socket, whose file mode was the credential.
-    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer, bool local);
+    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer,
+               bool local);
     ~Connection();
     static base::Task<void> run(std::shared_ptr<Connection>);
 
@@ -37,7 +39,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     enum class Phase { head, body, handler, goodbye };
     using Parser = beast::http::request_parser<beast::http::string_body>;
     struct Head {
-        std::size_t size = 0;          ///< 0: no request came
+        std::size_t size = 0;  ///< 0: no request came
         std::optional<Refusal> refusal;
     };
     struct Admitted {

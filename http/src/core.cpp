@@ -1,7 +1,6 @@
 #include "core.hpp"
 
 #include "connection.hpp"
-
 #include <base/timeout.hpp>
 
 #include <poll.h>
@@ -22,8 +21,13 @@ base::milliseconds sweep_interval(ServerOptions const& o) {
 }  // namespace
 
 Core::Core(asio::io_context& io, GateOptions gate, ServerOptions options, std::vector<Route> routes)
-    : io_(io), gate_(std::move(gate)), router_(std::move(routes)), options_(options),
-      interval_(sweep_interval(options)), sweep_timer_(io), room_timer_(io) {}
+    : io_(io),
+      gate_(std::move(gate)),
+      router_(std::move(routes)),
+      options_(options),
+      interval_(sweep_interval(options)),
+      sweep_timer_(io),
+      room_timer_(io) {}
 
 void Core::add(Connection& connection) {
     connections_.insert(&connection);
@@ -33,7 +37,8 @@ void Core::add(Connection& connection) {
 void Core::remove(Connection& connection) {
     connections_.erase(&connection);
     room_timer_.cancel();
-    if (connections_.empty()) sweep_timer_.cancel();   // an idle server leaves no work behind in the io_context
+    if (connections_.empty())
+        sweep_timer_.cancel();  // an idle server leaves no work behind in the io_context
 }
 
 base::Task<bool> Core::room() {
@@ -66,8 +71,8 @@ void Core::sweep() {
         if (connection->deadline() <= now) {
             late.push_back(connection->shared_from_this());
         } else if (connection->handling()) {
-            // POLLRDHUP, not readability: bytes of a next request are no departure, and hide none behind them. It holds for
-            // TLS as well. A client that only shuts its sending side down counts as gone.
+            // POLLRDHUP, not readability: bytes of a next request are no departure, and hide none behind
+            // them. It holds for TLS as well. A client that only shuts its sending side down counts as gone.
             polls.push_back({connection->descriptor(), POLLRDHUP, 0});
             watched.push_back(connection->shared_from_this());
         }

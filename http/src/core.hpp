@@ -7,11 +7,11 @@ namespace http {
 
 class Connection;
 
-/// What listeners and connections share. Connections keep it alive, since a handler that resists cancellation may outlast
-/// its Server.
+/// What listeners and connections share. Connections keep it alive, since a handler that resists cancellation
+/// may outlast its Server.
 ///
-/// Time limits and departed clients are found by one periodic sweep: connections only note a deadline, so a request costs
-/// no timer and no extra system call.
+/// Time limits and departed clients are found by one periodic sweep: connections only note a deadline, so a
+/// request costs no timer and no extra system call.
 class Core : public std::enable_shared_from_this<Core> {
   public:
     Core(asio::io_context&, GateOptions, ServerOptions, std::vector<Route>);
@@ -38,7 +38,7 @@ class Core : public std::enable_shared_from_this<Core> {
 
   private:
     using Held = std::vector<std::shared_ptr<Connection>>;
-    Held hold() const;                 ///< all of them; acting on one may end it
+    Held hold() const;  ///< all of them; acting on one may end it
     void arm();
     void sweep();
 

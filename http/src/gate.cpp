@@ -76,7 +76,8 @@ boost::system::result<Principal, Refusal> Gate::authenticate(Fields const& field
     constexpr std::string_view scheme = "Bearer ";
     if (fields.count(Field::authorization) != 1) return refusal;
     std::string_view value = fields[Field::authorization];
-    if (value.size() <= scheme.size() || !beast::iequals(value.substr(0, scheme.size()), scheme)) return refusal;
+    if (value.size() <= scheme.size() || !beast::iequals(value.substr(0, scheme.size()), scheme))
+        return refusal;
     value.remove_prefix(scheme.size());
     while (value.starts_with(' ')) value.remove_prefix(1);
     if (value.empty() || !options_.authenticate) return refusal;

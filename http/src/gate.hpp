@@ -3,11 +3,12 @@
 
 namespace http {
 
-/// An answer of ours instead of a handler's. The text is fixed at compile time, so it can hold nothing of the host.
+/// An answer of ours instead of a handler's. The text is fixed at compile time, so it can hold nothing of the
+/// host.
 struct Refusal {
     Status status;
     char const* text;
-    std::string allow = {};            ///< for 405: the value of Allow
+    std::string allow = {};  ///< for 405: the value of Allow
 };
 
 /// Decides from a request's head who may come in (THREATS.md B1). Pure: no socket, no clock.
@@ -25,7 +26,7 @@ class Gate {
     bool origin_allowed(std::string_view origin) const;
 
     GateOptions options_;
-    bool loopback_ = false;            ///< a loopback name is among the hosts
+    bool loopback_ = false;  ///< a loopback name is among the hosts
 };
 
 }  // namespace http

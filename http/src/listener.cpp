@@ -16,7 +16,7 @@ namespace {
 using Endpoint = asio::ip::tcp::endpoint;
 using LocalEndpoint = asio::local::stream_protocol::endpoint;
 
-constexpr int accepts_per_turn = 64;               ///< then other connections get their turn
+constexpr int accepts_per_turn = 64;  ///< then other connections get their turn
 constexpr int socket_flags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
 std::string text(Endpoint const& endpoint) {
@@ -37,14 +37,15 @@ base::Result<gid_t> group_id(std::string const& name) {
     return entry.gr_gid;
 }
 
-/// A socket file that a dead server left is removed; one that answers, or anything else, stays and is in the way.
+/// A socket file that a dead server left is removed; one that answers, or anything else, stays and is in the
+/// way.
 base::Status remove_stale(LocalEndpoint const& endpoint, std::string const& what) {
-    struct stat info{};
+    struct stat info {};
     if (::lstat(endpoint.path().c_str(), &info) != 0) return {};
     base::UniqueFd const probe(::socket(AF_UNIX, socket_flags, 0));
     if (!probe) return base::errno_error(what);
-    bool const dead = S_ISSOCK(info.st_mode) && ::connect(probe.get(), endpoint.data(), endpoint.size()) != 0 &&
-                      errno == ECONNREFUSED;
+    bool const dead = S_ISSOCK(info.st_mode) &&
+                      ::connect(probe.get(), endpoint.data(), endpoint.size()) != 0 && errno == ECONNREFUSED;
     if (!dead) return base::errno_error(EADDRINUSE, what);
     if (::unlink(endpoint.path().c_str()) != 0) return base::errno_error(what);
     return {};
@@ -89,10 +90,10 @@ base::Result<std::shared_ptr<Listener>> Listener::local(asio::io_context& io, st
     if (!fd) return base::errno_error(what);
     if (::bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0)
         return base::errno_error(what);
-    struct stat info{};
+    struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return base::errno_error(what);
     std::shared_ptr<Listener> listener(new Listener(io, std::move(fd)));
-    listener->path_ = path;            // from here on, removed with the listener
+    listener->path_ = path;  // from here on, removed with the listener
     listener->inode_ = info.st_ino;
     // Nobody can connect before listen(), so group and mode are in force for the first client.
     if (!group.empty()) {
@@ -110,7 +111,8 @@ Listener::~Listener() { close(); }
 Endpoint Listener::endpoint() const {
     Endpoint result;
     socklen_t size = static_cast<socklen_t>(result.capacity());
-    auto& socket = const_cast<asio::posix::stream_descriptor&>(socket_);     // native_handle() is not const in Asio
+    auto& socket =
+        const_cast<asio::posix::stream_descriptor&>(socket_);  // native_handle() is not const in Asio
     if (::getsockname(socket.native_handle(), result.data(), &size) == 0) result.resize(size);
     return result;
 }
@@ -119,14 +121,16 @@ void Listener::close() {
     if (!socket_.is_open()) return;
     boost::system::error_code ignored;
     socket_.close(ignored);
-    struct stat info{};
-    if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
+    struct stat info {};
+    if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_)
+        ::unlink(path_.c_str());
 }
 
 base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_ptr<Core> core) {
     bool const local = !self->path_.empty();
     while (self->socket_.is_open()) {
-        auto [ec] = co_await self->socket_.async_wait(asio::posix::stream_descriptor::wait_read, base::as_tuple);
+        auto [ec] =
+            co_await self->socket_.async_wait(asio::posix::stream_descriptor::wait_read, base::as_tuple);
         if (ec) co_return;
         for (int i = 0; i < accepts_per_turn; ++i) {
             bool const room = co_await core->room();
@@ -138,7 +142,8 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
                                         SOCK_NONBLOCK | SOCK_CLOEXEC));
             if (!fd) {
                 if (errno == ECONNABORTED || errno == EINTR) continue;
-                // Out of descriptors or memory: the connection stays in the queue, and asking at once would spin.
+                // Out of descriptors or memory: the connection stays in the queue, and asking at once would
+                // spin.
                 if (errno != EAGAIN) co_await base::sleep_for(std::chrono::milliseconds(100));
                 break;
             }
@@ -156,7 +161,8 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
             fd.release();
             auto tls = self->certificate_ ? self->certificate_->current() : nullptr;
             std::string name = local ? "unix" : text(peer);
-            auto connection = std::make_shared<Connection>(core, std::move(socket), std::move(tls), std::move(name), local);
+            auto connection =
+                std::make_shared<Connection>(core, std::move(socket), std::move(tls), std::move(name), local);
             auto task = Connection::run(std::move(connection));
             asio::co_spawn(core->io(), std::move(task), asio::detached);
         }

@@ -1,7 +1,6 @@
 #pragma once
 #include "core.hpp"
 #include "tls.hpp"
-
 #include <base/timeout.hpp>
 #include <base/unique_fd.hpp>
 
@@ -10,8 +9,8 @@ namespace http {
 /// One listening socket.
 class Listener {
   public:
-    static base::Result<std::shared_ptr<Listener>> tcp(asio::io_context&, std::string const& address, std::uint16_t port,
-                                                       std::optional<TlsFiles>);
+    static base::Result<std::shared_ptr<Listener>> tcp(asio::io_context&, std::string const& address,
+                                                       std::uint16_t port, std::optional<TlsFiles>);
     static base::Result<std::shared_ptr<Listener>> local(asio::io_context&, std::string const& path,
                                                          std::string const& group);
     ~Listener();
@@ -27,8 +26,8 @@ class Listener {
 
     asio::posix::stream_descriptor socket_;
     std::optional<Certificate> certificate_;
-    std::string path_;                 ///< of a Unix socket
-    ino_t inode_ = 0;                  ///< of its file, so that a successor's is not removed
+    std::string path_;  ///< of a Unix socket
+    ino_t inode_ = 0;   ///< of its file, so that a successor's is not removed
 };
 
 }  // namespace http

@@ -5,10 +5,11 @@
 namespace http {
 namespace {
 
-constexpr std::size_t join_below = 16 * 1024;      ///< copying less than this is cheaper than a second TLS record
+constexpr std::size_t join_below = 16 * 1024;  ///< copying less than this is cheaper than a second TLS record
 
 bool forbids_body(Status status) {
-    return status == Status::no_content || status == Status::not_modified || static_cast<unsigned>(status) < 200;
+    return status == Status::no_content || status == Status::not_modified ||
+           static_cast<unsigned>(status) < 200;
 }
 
 base::Error misuse() { return base::error(base::errc::internal, "the reply was used out of order"); }
@@ -42,8 +43,10 @@ base::Task<base::Status> HttpReply::begin(Status status, Fields fields) {
     if (state_ != State::fresh) co_return misuse();
     bodiless_ = head_only_ || forbids_body(status);
     auto framing = wire::Framing::chunked;
-    if (forbids_body(status)) framing = wire::Framing::none;
-    else if (version_ < 11) framing = wire::Framing::until_close;
+    if (forbids_body(status))
+        framing = wire::Framing::none;
+    else if (version_ < 11)
+        framing = wire::Framing::until_close;
     if (framing == wire::Framing::until_close) keep_alive_ = false;
     auto const head = wire::head(status, fields, framing, 0, keep_alive_);
     if (!head) co_return head.error();
@@ -56,7 +59,7 @@ base::Task<base::Status> HttpReply::begin(Status status, Fields fields) {
 
 base::Task<base::Status> HttpReply::write(std::string bytes) {
     if (state_ != State::streaming) co_return misuse();
-    if (bytes.empty() || bodiless_) co_return base::Status();      // an empty chunk would end the body
+    if (bytes.empty() || bodiless_) co_return base::Status();  // an empty chunk would end the body
     Connection::Buffers buffers{};
     std::string frame;
     if (version_ < 11) {
@@ -74,7 +77,7 @@ base::Task<base::Status> HttpReply::write(std::string bytes) {
             buffers[1] = asio::buffer(bytes);
         }
     }
-    state_ = State::sending;           // stays so when the write is cancelled half-way: the stream is no longer usable
+    state_ = State::sending;  // stays so when the write is cancelled half-way: the stream is no longer usable
     auto written = co_await connection_.write(buffers);
     if (written) state_ = State::streaming;
     co_return written;

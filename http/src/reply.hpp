@@ -25,7 +25,7 @@ class HttpReply final : public Reply {
     unsigned version_;
     bool head_only_;
     bool keep_alive_;
-    bool bodiless_ = false;            ///< HEAD, 204 and 304
+    bool bodiless_ = false;  ///< HEAD, 204 and 304
     State state_ = State::fresh;
 };
 

@@ -15,7 +15,8 @@ Router::Router(std::vector<Route> routes) {
 std::vector<Route> const* Router::find(std::string_view path) const {
     if (auto const it = exact_.find(path); it != exact_.end()) return &it->second;
     for (auto slash = path.rfind('/'); slash != std::string_view::npos; slash = path.rfind('/', slash - 1)) {
-        if (auto const it = prefixes_.find(path.substr(0, slash + 1)); it != prefixes_.end()) return &it->second;
+        if (auto const it = prefixes_.find(path.substr(0, slash + 1)); it != prefixes_.end())
+            return &it->second;
         if (slash == 0) break;
     }
     return nullptr;

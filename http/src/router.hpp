@@ -18,7 +18,7 @@ class Router {
   private:
     using Table = std::map<std::string, std::vector<Route>, std::less<>>;
     Table exact_;
-    Table prefixes_;                   ///< without the '*', so each ends in '/'
+    Table prefixes_;  ///< without the '*', so each ends in '/'
 };
 
 }  // namespace http

@@ -1,11 +1,10 @@
-#include <http/server.hpp>
-
 #include "listener.hpp"
+#include <http/server.hpp>
 
 namespace http {
 
 namespace {
-constexpr base::milliseconds cancelled_limit{5'000};           ///< for cancelled handlers to clean up
+constexpr base::milliseconds cancelled_limit{5'000};  ///< for cancelled handlers to clean up
 }
 
 std::string_view Request::field(std::string_view name) const { return fields[name]; }

@@ -23,7 +23,7 @@ class Stream {
     void close();
 
   private:
-    std::shared_ptr<asio::ssl::context> context_;       ///< SSL_CTX is counted, but Asio's callbacks in it are not
+    std::shared_ptr<asio::ssl::context> context_;  ///< SSL_CTX is counted, but Asio's callbacks in it are not
     Socket socket_;
     std::optional<asio::ssl::stream<Socket&>> tls_;
 };

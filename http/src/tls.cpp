@@ -9,7 +9,8 @@ int select_protocol(SSL*, unsigned char const** out, unsigned char* out_size, un
                     unsigned int in_size, void*) {
     static constexpr unsigned char ours[] = "\x08http/1.1";
     unsigned char* chosen = nullptr;
-    if (SSL_select_next_proto(&chosen, out_size, ours, sizeof(ours) - 1, in, in_size) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_size, ours, sizeof(ours) - 1, in, in_size) !=
+        OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_NOACK;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -26,7 +27,8 @@ base::Result<std::shared_ptr<asio::ssl::context>> make_context(TlsFiles const& f
     context->use_private_key_file(files.key, asio::ssl::context::pem, ec);
     if (ec) return base::Error{ec, "load key " + files.key};
     if (SSL_CTX_check_private_key(context->native_handle()) != 1)
-        return base::error(base::errc::invalid, "key " + files.key + " does not belong to " + files.certificate);
+        return base::error(base::errc::invalid,
+                           "key " + files.key + " does not belong to " + files.certificate);
     return context;
 }
 
@@ -45,7 +47,7 @@ Certificate::Stamp Certificate::stamp() const {
     Stamp result;
     int i = 0;
     for (auto const* path : {&files_.certificate, &files_.key}) {
-        struct stat info{};
+        struct stat info {};
         if (::stat(path->c_str(), &info) == 0) {
             result.modified[i] = info.st_mtim;
             result.inode[i] = info.st_ino;

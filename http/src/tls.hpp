@@ -2,6 +2,7 @@
 #include <http/server.hpp>
 
 #include <boost/asio/ssl/context.hpp>
+
 #include <sys/stat.h>
 
 namespace http {
@@ -11,8 +12,8 @@ class Certificate {
   public:
     static base::Result<Certificate> load(TlsFiles);
 
-    /// The context for a new connection. Looks at the files at most once a second; when they changed but do not load (half of
-    /// a pair replaced, say), the old pair serves on and the next look tries again.
+    /// The context for a new connection. Looks at the files at most once a second; when they changed but do
+    /// not load (half of a pair replaced, say), the old pair serves on and the next look tries again.
     std::shared_ptr<asio::ssl::context> current();
 
   private:

@@ -49,13 +49,15 @@ base::Result<std::string> head(Status status, Fields const& fields, Framing fram
     out += "\r\n";
     for (auto const& field : fields) {
         auto const name = field.name();
-        if (name == Field::content_length || name == Field::transfer_encoding || name == Field::connection) continue;
+        if (name == Field::content_length || name == Field::transfer_encoding || name == Field::connection)
+            continue;
         std::string_view const label = field.name_string(), value = field.value();
         if (label.find_first_of(breakers) != label.npos || value.find_first_of(breakers) != value.npos)
             return base::error(base::errc::invalid, "a response field holds a line break");
         out.append(label).append(": ").append(value).append("\r\n");
     }
-    if (framing == Framing::length) out.append("Content-Length: ").append(std::to_string(length)).append("\r\n");
+    if (framing == Framing::length)
+        out.append("Content-Length: ").append(std::to_string(length)).append("\r\n");
     if (framing == Framing::chunked) out += "Transfer-Encoding: chunked\r\n";
     out += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
     return out;

@@ -6,20 +6,20 @@ namespace http::wire {
 /// What a look at the bytes received so far says about a request's head.
 struct Scan {
     enum State { partial, complete, malformed } state = partial;
-    std::size_t size = 0;              ///< complete: the head's length; partial: how far the next look can skip
+    std::size_t size = 0;  ///< complete: the head's length; partial: how far the next look can skip
 };
-/// Beast's parser waits for an empty line that ends in CRLF; a head with bare line feeds would never end for it, and is what
-/// request smuggling is made of. `from` is the last answer's `size`.
+/// Beast's parser waits for an empty line that ends in CRLF; a head with bare line feeds would never end for
+/// it, and is what request smuggling is made of. `from` is the last answer's `size`.
 Scan scan_head(std::string_view bytes, std::size_t from);
 
-/// What the parser lets through and a strict server must not: repeated or unknown framing, and targets that are not a path.
-/// The fixed text says what is wrong; null when nothing is.
+/// What the parser lets through and a strict server must not: repeated or unknown framing, and targets that
+/// are not a path. The fixed text says what is wrong; null when nothing is.
 char const* framing_fault(Fields const&, unsigned version, std::string_view target);
 
 enum class Framing { length, chunked, until_close, none };
 
-/// The head of an answer. The connection owns Content-Length, Transfer-Encoding and Connection: the caller's are dropped.
-/// A field that would break out of its line is errc::invalid.
+/// The head of an answer. The connection owns Content-Length, Transfer-Encoding and Connection: the caller's
+/// are dropped. A field that would break out of its line is errc::invalid.
 base::Result<std::string> head(Status, Fields const&, Framing, std::size_t length, bool keep_alive);
 
 }  // namespace http::wire

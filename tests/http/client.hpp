@@ -1,9 +1,9 @@
 #pragma once
 #include <base/timeout.hpp>
 #include <http/server.hpp>
-#include <testing/io.hpp>
 
 #include <stdexcept>
+#include <testing/io.hpp>
 
 namespace http_test {
 
@@ -152,7 +152,8 @@ inline std::string get(std::string const& path, std::string const& more = {}) {
     return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n" + more + "\r\n";
 }
 inline std::string post(std::string const& path, std::string const& body, std::string const& more = {}) {
-    return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\nContent-Length: " +
+    return "POST " + path +
+           " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\nContent-Length: " +
            std::to_string(body.size()) + "\r\n" + more + "\r\n" + body;
 }
 

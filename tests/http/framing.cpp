@@ -4,7 +4,8 @@
 
 using namespace http_test;
 
-// Each head could be read in two ways by two parsers. The second request that rides along must never be served.
+// Each head could be read in two ways by two parsers. The second request that rides along must never be
+// served.
 TEST_CASE("a head that is open to two readings gets one 400 and the connection closes") {
     std::string const start = "POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n";
     std::string const rider = "POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n";
@@ -60,7 +61,8 @@ TEST_CASE("a head that is open to two readings gets one 400 and the connection c
         "CONNECT localhost:80 HTTP/1.1\r\n" + rest,
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         line + " Host: localhost\r\nAuthorization: Bearer right\r\n\r\n",
-        "POST /echo HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer right\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /echo HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer right\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n0\r\n\r\n",
         std::string("\x16\x03\x01\x02\x00\x01", 6)};
     Fixture f;
     for (auto const& head : heads) {
@@ -80,8 +82,9 @@ TEST_CASE("a refused body is never taken for the next request") {
     std::string const inner = "POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n";
     for (auto const* first : {"POST /none", "PUT /echo", "POST /health"}) {
         CAPTURE(first);
-        auto const all = f.ask_all(std::string(first) + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n" +
-                                   "Content-Length: " + std::to_string(inner.size()) + "\r\n\r\n" + inner);
+        auto const all =
+            f.ask_all(std::string(first) + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n" +
+                      "Content-Length: " + std::to_string(inner.size()) + "\r\n\r\n" + inner);
         CHECK(all.find("HTTP/1.1", 1) == std::string::npos);
     }
     CHECK(f.seen.requests == 0);

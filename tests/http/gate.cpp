@@ -7,8 +7,8 @@ using namespace http_test;
 namespace {
 
 struct Case {
-    std::string line;                  ///< a whole field with its CRLF, or nothing
-    int status;                        ///< 0: lets pass
+    std::string line;  ///< a whole field with its CRLF, or nothing
+    int status;        ///< 0: lets pass
 };
 
 }  // namespace
@@ -67,8 +67,9 @@ TEST_CASE("Host x Origin x route") {
                 if (host.status == 403 && expected != 400) expected = 403;
                 if (host.status == 400) expected = 400;
                 f.seen.requests = 0;
-                auto const answer = f.ask(target + " HTTP/1.1\r\n" + host.line + origin.line +
-                                          "Authorization: Bearer right\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n");
+                auto const answer =
+                    f.ask(target + " HTTP/1.1\r\n" + host.line + origin.line +
+                          "Authorization: Bearer right\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n");
                 CHECK(answer.status == expected);
                 CHECK(f.seen.requests == (expected == 200 ? 1 : 0));
             }
@@ -84,23 +85,25 @@ TEST_CASE("loopback origins need a loopback host") {
     auto const answer = io.run([](testing_support::Io& x, std::uint16_t to) -> Task<Answer> {
         Client client(x.context);
         co_await client.connect(to);
-        co_return co_await client.ask("GET /health HTTP/1.1\r\nHost: berth.example\r\nOrigin: http://localhost:1\r\n\r\n");
+        co_return co_await client.ask(
+            "GET /health HTTP/1.1\r\nHost: berth.example\r\nOrigin: http://localhost:1\r\n\r\n");
     }(io, port));
     CHECK(answer.status == 403);
 }
 
 TEST_CASE("credentials") {
     Fixture f;
-    std::vector<Case> const credentials{{"Authorization: Bearer right\r\n", 0},
-                                        {"authorization: bearer right\r\n", 0},
-                                        {"", 401},
-                                        {"Authorization: Bearer wrong\r\n", 401},
-                                        {"Authorization: Bearer\r\n", 401},
-                                        {"Authorization: Bearer \r\n", 401},
-                                        {"Authorization: right\r\n", 401},
-                                        {"Authorization: Basic right\r\n", 401},
-                                        {"Authorization: Bearer right right\r\n", 401},
-                                        {"Authorization: Bearer right\r\nAuthorization: Bearer right\r\n", 401}};
+    std::vector<Case> const credentials{
+        {"Authorization: Bearer right\r\n", 0},
+        {"authorization: bearer right\r\n", 0},
+        {"", 401},
+        {"Authorization: Bearer wrong\r\n", 401},
+        {"Authorization: Bearer\r\n", 401},
+        {"Authorization: Bearer \r\n", 401},
+        {"Authorization: right\r\n", 401},
+        {"Authorization: Basic right\r\n", 401},
+        {"Authorization: Bearer right right\r\n", 401},
+        {"Authorization: Bearer right\r\nAuthorization: Bearer right\r\n", 401}};
     std::vector<std::pair<std::string, int>> const targets{
         {"POST /echo", 200}, {"DELETE /echo", 200}, {"GET /tree/a", 200}, {"PUT /echo", 405}};
     for (auto const& [target, passed] : targets)
@@ -115,7 +118,9 @@ TEST_CASE("credentials") {
         CHECK(f.ask("POST /echo?access_token=right HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 401);
     }
     SUBCASE("an open route neither needs nor looks at one") {
-        CHECK(f.ask("GET /health HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n").status == 200);
+        CHECK(
+            f.ask("GET /health HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong\r\n\r\n").status ==
+            200);
         CHECK(f.seen.last.principal.name == "");
     }
     SUBCASE("a wrong one is refused before its body is read") {

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -22,7 +23,8 @@ void write_pair(http::TlsFiles const& files, char const* name) {
     X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
     X509_set_pubkey(certificate.get(), key.get());
     auto* const subject = X509_get_subject_name(certificate.get());
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<unsigned char const*>(name), -1, -1, 0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<unsigned char const*>(name), -1,
+                               -1, 0);
     X509_set_issuer_name(certificate.get(), subject);
     X509_sign(certificate.get(), key.get(), EVP_sha256());
     auto const save = [](std::string const& path, auto write) {
@@ -30,17 +32,19 @@ void write_pair(http::TlsFiles const& files, char const* name) {
         REQUIRE(file);
         REQUIRE(write(file.get()) == 1);
     };
-    save(files.key, [&](FILE* f) { return PEM_write_PrivateKey(f, key.get(), nullptr, nullptr, 0, nullptr, nullptr); });
+    save(files.key,
+         [&](FILE* f) { return PEM_write_PrivateKey(f, key.get(), nullptr, nullptr, 0, nullptr, nullptr); });
     save(files.certificate, [&](FILE* f) { return PEM_write_X509(f, certificate.get()); });
 }
 
 struct Secure {
-    std::string name;                  ///< whose certificate it was
+    std::string name;  ///< whose certificate it was
     std::string answer;
 };
 
 /// One request over TLS; with `leave_once`, goes away without the answer as soon as that is true.
-Task<Secure> ask_tls(testing_support::Io& io, std::uint16_t port, std::string request, bool const* leave_once) {
+Task<Secure> ask_tls(testing_support::Io& io, std::uint16_t port, std::string request,
+                     bool const* leave_once) {
     asio::ssl::context context(asio::ssl::context::tls_client);
     asio::ssl::stream<asio::ip::tcp::socket> stream(io.context, context);
     asio::ip::tcp::endpoint const endpoint(asio::ip::make_address("127.0.0.1"), port);
@@ -48,7 +52,8 @@ Task<Secure> ask_tls(testing_support::Io& io, std::uint16_t port, std::string re
     co_await stream.async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
     Secure result;
     char name[64] = "";
-    std::unique_ptr<X509, decltype(&X509_free)> const peer(SSL_get1_peer_certificate(stream.native_handle()), X509_free);
+    std::unique_ptr<X509, decltype(&X509_free)> const peer(SSL_get1_peer_certificate(stream.native_handle()),
+                                                           X509_free);
     X509_NAME_get_text_by_NID(X509_get_subject_name(peer.get()), NID_commonName, name, sizeof(name));
     result.name = name;
     auto const out = asio::buffer(request);
@@ -70,7 +75,8 @@ TEST_CASE("listen") {
     SUBCASE("on a port in use names the address") {
         auto const again = f.server.listen("127.0.0.1", f.port);
         REQUIRE(again.has_error());
-        CHECK(again.error().message() == "listen on 127.0.0.1:" + std::to_string(f.port) + ": Address already in use");
+        CHECK(again.error().message() ==
+              "listen on 127.0.0.1:" + std::to_string(f.port) + ": Address already in use");
     }
     SUBCASE("on what is no address is invalid") {
         auto const result = f.server.listen("localhost.example", 1);
@@ -78,7 +84,8 @@ TEST_CASE("listen") {
         CHECK(base::is(result.error(), base::errc::invalid));
     }
     SUBCASE("with a certificate that is not there names the file") {
-        auto const result = f.server.listen("127.0.0.1", 0, http::TlsFiles{"/nonexistent/c.pem", "/nonexistent/k.pem"});
+        auto const result =
+            f.server.listen("127.0.0.1", 0, http::TlsFiles{"/nonexistent/c.pem", "/nonexistent/k.pem"});
         REQUIRE(result.has_error());
         CHECK(result.error().message().find("/nonexistent/c.pem") != std::string::npos);
     }
@@ -91,7 +98,7 @@ TEST_CASE("the private socket") {
     f.server.listen_unix(path, "").value();
 
     SUBCASE("is for its owner and group") {
-        struct stat info{};
+        struct stat info {};
         REQUIRE(::stat(path.c_str(), &info) == 0);
         CHECK((info.st_mode & 07777) == 0660);
     }
@@ -99,8 +106,9 @@ TEST_CASE("the private socket") {
         f.io.run([](Fixture& x, std::string to) -> Task<void> {
             Client client(x.io.context);
             co_await client.connect(to);
-            auto answer = co_await client.ask("POST /echo HTTP/1.1\r\nOrigin: http://evil.example\r\n"
-                                              "Content-Length: 2\r\n\r\nhi");
+            auto answer = co_await client.ask(
+                "POST /echo HTTP/1.1\r\nOrigin: http://evil.example\r\n"
+                "Content-Length: 2\r\n\r\nhi");
             CHECK(answer.status == 200);
             CHECK(answer.body == "hi");
             answer = co_await client.ask("POST /none HTTP/1.1\r\n\r\n");
@@ -130,9 +138,7 @@ TEST_CASE("the private socket") {
     }
     SUBCASE("replaces what a dead server left, and goes with the server") {
         auto const stale = directory.path + "/stale";
-        {
-            asio::local::stream_protocol::acceptor const dead(f.io.context, stale);
-        }
+        { asio::local::stream_protocol::acceptor const dead(f.io.context, stale); }
         REQUIRE(std::filesystem::exists(stale));
         CHECK(f.server.listen_unix(stale, "").has_value());
         f.io.run(f.server.stop(base::milliseconds(10)));
@@ -160,7 +166,8 @@ TEST_CASE("TLS") {
         CHECK(result.answer.starts_with("HTTP/1.1 200 "));
     }
     SUBCASE("streams") {
-        auto const result = f.io.run(ask_tls(f.io, port, get("/stream?now", "Connection: close\r\n"), nullptr));
+        auto const result =
+            f.io.run(ask_tls(f.io, port, get("/stream?now", "Connection: close\r\n"), nullptr));
         CHECK(result.answer.ends_with("xxx\r\n0\r\n\r\n"));
     }
     SUBCASE("notices a client that goes away") {

@@ -15,7 +15,7 @@ Task<void> echo(Seen& seen, Request request, Reply& reply) {
     ++seen.requests;
     http::Fields fields;
     fields.set("Content-Type", "text/plain");
-    fields.set("Content-Length", "7");             // not the handler's to say
+    fields.set("Content-Length", "7");  // not the handler's to say
     std::string body = request.body;
     seen.last = std::move(request);
     co_await reply.send(http::Status::ok, std::move(fields), std::move(body));
@@ -36,7 +36,8 @@ Task<void> stream(Seen& seen, Request request, Reply& reply) {
     fields.set("Content-Type", "text/event-stream");
     (co_await reply.begin(http::Status::ok, std::move(fields))).value();
     (co_await reply.write("one ")).value();
-    // The second part is not sent before the client has the first, which it shows by a second request elsewhere.
+    // The second part is not sent before the client has the first, which it shows by a second request
+    // elsewhere.
     while (seen.requests < 2 && request.query != "now") co_await base::sleep_for(base::milliseconds(5));
     (co_await reply.write("")).value();
     (co_await reply.write(std::string(100'000, 'x'))).value();
@@ -79,13 +80,18 @@ http::Route route(Seen& seen, std::string path, Verb verb, Function function, Ac
 }  // namespace
 
 std::vector<http::Route> routes(Seen& seen) {
-    std::vector<http::Route> all{
-        route(seen, "/health", Verb::get, echo, Access::open), route(seen, "/echo", Verb::post, echo),
-        route(seen, "/echo", Verb::delete_, echo),             route(seen, "/tree/*", Verb::get, echo),
-        route(seen, "/tree/deep/*", Verb::post, echo),         route(seen, "/wait", Verb::get, wait),
-        route(seen, "/throw", Verb::get, fail),                route(seen, "/cut", Verb::get, cut),
-        route(seen, "/silent", Verb::get, silent),             route(seen, "/inject", Verb::get, inject),
-        route(seen, "/stream", Verb::get, stream),             route(seen, "/head", Verb::head, echo)};
+    std::vector<http::Route> all{route(seen, "/health", Verb::get, echo, Access::open),
+                                 route(seen, "/echo", Verb::post, echo),
+                                 route(seen, "/echo", Verb::delete_, echo),
+                                 route(seen, "/tree/*", Verb::get, echo),
+                                 route(seen, "/tree/deep/*", Verb::post, echo),
+                                 route(seen, "/wait", Verb::get, wait),
+                                 route(seen, "/throw", Verb::get, fail),
+                                 route(seen, "/cut", Verb::get, cut),
+                                 route(seen, "/silent", Verb::get, silent),
+                                 route(seen, "/inject", Verb::get, inject),
+                                 route(seen, "/stream", Verb::get, stream),
+                                 route(seen, "/head", Verb::head, echo)};
     return all;
 }
 
@@ -125,11 +131,13 @@ TEST_CASE("a request reaches its handler and is answered") {
     }
     SUBCASE("and the connection ends when the client asks for it or speaks HTTP/1.0") {
         CHECK(f.ask_all(post("/echo", "bye", "Connection: close\r\n")).ends_with("bye"));
-        CHECK(f.ask_all("GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").find("Connection: close") != std::string::npos);
+        CHECK(f.ask_all("GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").find("Connection: close") !=
+              std::string::npos);
     }
     SUBCASE("with a chunked body, whose trailers add nothing to the fields") {
-        std::string const head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n"
-                                 "Transfer-Encoding: chunked\r\n\r\n";
+        std::string const head =
+            "POST /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n";
         auto const answer = f.ask(head + "3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Late: 1\r\n\r\n");
         CHECK(answer.body == "abcde");
         CHECK(f.seen.last.field("X-Late") == "");
@@ -163,7 +171,8 @@ TEST_CASE("a request reaches its handler and is answered") {
         f.io.run([](Fixture& x) -> Task<void> {
             Client client(x.io.context);
             co_await client.connect(x.port);
-            std::string const head = "HEAD /head HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n";
+            std::string const head =
+                "HEAD /head HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n";
             co_await client.send(head + head);
             auto answer = co_await client.answer(false);
             CHECK(answer.status == 200);
@@ -190,7 +199,8 @@ TEST_CASE("the route table") {
         CHECK(answer.has("Allow: POST, DELETE\r\n"));
     }
     SUBCASE("a verb that nobody knows is 405 as well") {
-        CHECK(f.ask("BREW /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n").status == 405);
+        CHECK(f.ask("BREW /echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n").status ==
+              405);
     }
     SUBCASE("a prefix takes what is below it, the longest one first") {
         CHECK(f.ask(get("/tree/")).status == 200);

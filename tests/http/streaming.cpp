@@ -13,7 +13,7 @@ TEST_CASE("a streamed answer") {
             co_await client.connect(x.port);
             co_await other.connect(x.port);
             co_await client.send(get("/stream"));
-            auto part = co_await client.until("4\r\none \r\n");       // the handler has not ended
+            auto part = co_await client.until("4\r\none \r\n");  // the handler has not ended
             CHECK(part.find("Transfer-Encoding: chunked\r\n") != part.npos);
             CHECK(x.seen.requests == 1);
             auto answer = co_await other.ask(get("/health"));
@@ -24,8 +24,9 @@ TEST_CASE("a streamed answer") {
         }(f));
     }
     SUBCASE("to HTTP/1.0 ends with the connection") {
-        auto const all = f.ask_all("GET /stream?now HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer right\r\n"
-                                   "Connection: keep-alive\r\n\r\n");
+        auto const all = f.ask_all(
+            "GET /stream?now HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer right\r\n"
+            "Connection: keep-alive\r\n\r\n");
         CHECK(all.find("chunked") == std::string::npos);
         CHECK(all.find("Connection: close\r\n") != std::string::npos);
         CHECK(all.find("\r\n\r\none xxx") != std::string::npos);
@@ -56,7 +57,7 @@ TEST_CASE("a client that goes away") {
             co_await client.send(two);
             co_await x.until(x.seen.waiting);
             co_await base::sleep_for(base::milliseconds(300));
-            CHECK(!x.seen.cancelled);                                // a next request is no departure
+            CHECK(!x.seen.cancelled);  // a next request is no departure
             client.close();
             co_await x.until_idle();
         }(f));
@@ -141,7 +142,8 @@ TEST_CASE("a server that is destroyed in the middle of a request cancels it") {
     Seen seen;
     auto server = std::make_unique<http::Server>(io.context, gate(), http::ServerOptions(), routes(seen));
     auto const port = server->listen("127.0.0.1", 0).value().port();
-    io.run([](testing_support::Io& x, std::unique_ptr<http::Server>& victim, Seen& s, std::uint16_t to) -> Task<void> {
+    io.run([](testing_support::Io& x, std::unique_ptr<http::Server>& victim, Seen& s,
+              std::uint16_t to) -> Task<void> {
         Client client(x.context);
         co_await client.connect(to);
         co_await client.send(get("/wait"));

@@ -38,6 +38,7 @@ class VolumeStore {
         std::string directory;                         ///< 0700
         std::uint64_t default_bytes = 10ull << 30;
         int stock = 4;
+        bool use_images = true;                        ///< false: plain directories, as where loop devices cannot be had
     };
     virtual ~VolumeStore() = default;
     static base::Result<std::unique_ptr<VolumeStore>> open(asio::io_context&, base::BlockingPool&, Options);
@@ -50,7 +51,8 @@ class VolumeStore {
     /// Unmounts it, when nothing uses it (errc::busy otherwise). The image stays.
     virtual base::Task<base::Status> release(std::string id) = 0;
     virtual base::Task<base::Status> remove(std::string id) = 0;          ///< a missing one is fine
-    virtual base::Result<VolumeUsage> usage(Volume const&) const = 0;      ///< statfs: microseconds
+    /// statfs: microseconds. Zeroes when it is not mounted.
+    virtual base::Result<VolumeUsage> usage_of(std::string const& id) const = 0;
     /// At start: finishes what a crash left. Volumes not in `known` are removed; mounts of known ones that are still used are kept.
     virtual base::Task<int> recover(std::set<std::string> known) = 0;
     virtual void start_stocking() = 0;

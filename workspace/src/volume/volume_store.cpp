@@ -1,0 +1,348 @@
+#include "loop.hpp"
+#include "turns.hpp"
+#include "volume_directory.hpp"
+
+#include <base/files.hpp>
+#include <base/ids.hpp>
+#include <base/launcher.hpp>
+#include <base/syscalls.hpp>
+#include <base/timeout.hpp>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/statfs.h>
+
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+#include <map>
+
+namespace workspace {
+namespace {
+
+namespace vd = volume_directory;
+using base::errc;
+using base::error;
+using base::Result;
+using base::Status;
+using base::Task;
+using Open = std::shared_ptr<vd::OpenVolume>;
+
+constexpr std::uint64_t kMinBytes = 16ull << 20;       // room for the journal and something beside it
+constexpr std::uint64_t kMaxBytes = 16ull << 40;       // ext4 with blocks of 4 KiB
+constexpr auto kFormatLimit = std::chrono::minutes(2);
+constexpr auto kCheckLimit = std::chrono::minutes(10);
+constexpr auto kStockRetry = std::chrono::seconds(10);
+
+// Names that no id can have, because an id does not start with a dot: what has no owner yet, or no more.
+constexpr char const* kUnowned = ".stock-";
+constexpr char const* kDoomed = ".gone-";
+
+Status check_id(std::string const& id) {
+    bool const good = !id.empty() && id.size() <= 128 && id[0] != '.' && std::all_of(id.begin(), id.end(), [](unsigned char c) {
+        return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+    });
+    if (!good) return error(errc::invalid, "\"" + id.substr(0, 128) + "\" is not a volume id");
+    return {};
+}
+
+bool exists(std::string const& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// Runs `op` to its end whatever becomes of the caller, so that what it made is always recorded or removed.
+template <class T>
+Task<T> to_the_end(Task<T> op) {
+    auto const executor = co_await asio::this_coro::executor;
+    auto whole = [](Task<T> inner) -> Task<T> {
+        co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+        co_return co_await std::move(inner);
+    };
+    auto spawned = asio::co_spawn(executor, whole(std::move(op)), asio::deferred);
+    auto [thrown, result] = co_await std::move(spawned)(asio::as_tuple(asio::use_awaitable));
+    if (thrown) std::rethrow_exception(thrown);
+    co_return std::move(result);
+}
+
+// mkfs, mount, and its two directories. Leaves nothing behind when it fails.
+Task<Result<Open>> make_image_volume(base::BlockingPool& pool, std::string directory, std::uint64_t bytes) {
+    auto failed = [&](base::Error e) -> Task<Result<Open>> {
+        auto clean = [directory] { (void)vd::destroy(directory); return 0; };
+        co_await base::blocking(pool, std::move(clean));
+        co_return base::wrap(std::move(e), "make a volume");
+    };
+    auto prepare = [directory, bytes] { return vd::prepare_image(directory, bytes); };
+    auto prepared = co_await base::blocking(pool, std::move(prepare));
+    if (!prepared) co_return co_await failed(prepared.error());
+    base::Launch mkfs;
+    mkfs.argv = vd::format_command(directory, bytes);
+    auto formatted = co_await base::run(std::move(mkfs), kFormatLimit);
+    if (!formatted) co_return co_await failed(formatted.error());
+    if (formatted->exit_code != 0) co_return co_await failed(error(errc::unavailable, "mkfs.ext4: " + formatted->err));
+    auto finish = [directory]() -> Result<Open> {
+        if (auto ok = vd::mount_image(directory); !ok) return ok.error();
+        if (auto ok = vd::furnish(directory); !ok) return ok.error();
+        return vd::open("", directory);
+    };
+    auto opened = co_await base::blocking(pool, std::move(finish));
+    if (!opened) co_return co_await failed(opened.error());
+    co_return opened;
+}
+
+Task<Result<Open>> make_plain_volume(base::BlockingPool& pool, std::string directory) {
+    auto make = [directory]() -> Result<Open> {
+        auto ok = vd::furnish(directory);
+        if (ok) return vd::open("", directory);
+        (void)vd::destroy(directory);
+        return base::wrap(ok.error(), "make a volume");
+    };
+    co_return co_await base::blocking(pool, std::move(make));
+}
+
+// Whether this host lets us make, attach and mount an image: by doing it once. Says no for a missing mkfs or privilege,
+// no loop devices, and a kernel without ext4.
+bool images_work(std::string const& directory) {
+    asio::io_context io(1);
+    base::BlockingPool pool(1);
+    auto const probe = directory + "/" + kUnowned + base::random_id(8);
+    bool works = false;
+    asio::co_spawn(io, make_image_volume(pool, probe, kMinBytes), [&](std::exception_ptr thrown, Result<Open> made) {
+        works = !thrown && made.has_value();
+    });
+    io.run();
+    pool.join();
+    if (works) (void)vd::destroy(probe);
+    return works;
+}
+
+class Store final : public VolumeStore {
+  public:
+    Store(asio::io_context& io, base::BlockingPool& pool, Options options, bool images)
+        : pool_(pool), options_(std::move(options)), images_(images), stock_wanted_(io), stocker_ended_(io) {
+        stocker_ended_.expires_at(base::Clock::time_point::max());
+    }
+
+    Task<Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) override {
+        return to_the_end(create_now(std::move(id), bytes));
+    }
+    Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override { return to_the_end(open_now(std::move(id))); }
+    Task<Status> release(std::string id) override { return to_the_end(release_now(std::move(id))); }
+    Task<Status> remove(std::string id) override { return to_the_end(remove_now(std::move(id))); }
+    Task<int> recover(std::set<std::string> known) override { return to_the_end(recover_now(std::move(known))); }
+
+    Result<VolumeUsage> usage_of(std::string const& id) const override {
+        auto const there = open_.find(id);
+        if (there == open_.end()) return VolumeUsage{};
+        struct statfs fs{};
+        if (::fstatfs(there->second->files().fd(), &fs) < 0) return base::errno_error("statfs volume " + id);
+        auto const block = static_cast<std::uint64_t>(fs.f_bsize);
+        return VolumeUsage{(fs.f_blocks - fs.f_bfree) * block, fs.f_blocks * block, fs.f_files - fs.f_ffree, fs.f_files};
+    }
+
+    void start_stocking() override {
+        if (stocking_ || options_.stock <= 0) return;
+        stocking_ = true;
+        asio::co_spawn(stock_wanted_.get_executor(), keep_stock(), [this](std::exception_ptr) {
+            stocking_ = false;
+            stocker_ended_.cancel();
+        });
+    }
+
+    Task<void> stop(bool unmount_all) override {
+        stopping_ = true;
+        stock_wanted_.cancel();
+        while (stocking_) co_await stocker_ended_.async_wait(base::as_tuple);
+        while (!stock_.empty()) {
+            auto const directory = std::move(stock_.front().directory);
+            stock_.pop_front();         // with it its descriptors
+            auto destroy = [directory] { return vd::destroy(directory); };
+            (void)co_await base::blocking(pool_, std::move(destroy));
+        }
+        if (!unmount_all) co_return;
+        std::vector<std::string> ids;
+        for (auto const& [id, volume] : open_) ids.push_back(id);
+        for (auto const& id : ids) (void)co_await release(id);      // one in use stays for `recover`
+    }
+
+    bool quota_enforced() const override { return images_; }
+
+  private:
+    struct Stocked {
+        std::string directory;
+        Open volume;
+    };
+
+    std::string directory_of(std::string const& id) const { return options_.directory + "/" + id; }
+    std::string fresh(char const* prefix) const { return options_.directory + "/" + prefix + base::random_id(10); }
+
+    Task<Result<Open>> make(std::string directory, std::uint64_t bytes) {
+        if (images_) return make_image_volume(pool_, std::move(directory), bytes);
+        return make_plain_volume(pool_, std::move(directory));
+    }
+
+    Task<void> keep_stock() {
+        while (!stopping_) {
+            if (stock_.size() < static_cast<std::size_t>(options_.stock)) {
+                auto const directory = fresh(kUnowned);
+                auto made = co_await make(directory, options_.default_bytes);
+                if (made) {
+                    stock_.push_back({directory, std::move(*made)});
+                    continue;
+                }
+                // The next `create` meets the same failure and reports it.
+                stock_wanted_.expires_after(kStockRetry);
+            } else {
+                stock_wanted_.expires_at(base::Clock::time_point::max());
+            }
+            if (!stopping_) co_await stock_wanted_.async_wait(base::as_tuple);
+        }
+    }
+
+    Task<Result<std::shared_ptr<Volume>>> create_now(std::string id, std::uint64_t bytes) {
+        if (auto ok = check_id(id); !ok) co_return ok.error();
+        if (bytes == 0) bytes = options_.default_bytes;
+        if (bytes < kMinBytes || bytes > kMaxBytes)
+            co_return error(errc::invalid, "a volume has 16 MiB to 16 TiB, not " + std::to_string(bytes) + " bytes");
+        bytes = (bytes + 4095) / 4096 * 4096;
+        auto turn = co_await turns_.take(id);
+        if (!turn) co_return turn.error();
+
+        Stocked stocked;
+        if (bytes == options_.default_bytes && !stock_.empty()) {
+            stocked = std::move(stock_.front());
+            stock_.pop_front();
+            stock_wanted_.cancel();
+        } else {
+            stocked.directory = fresh(kUnowned);
+            auto made = co_await make(stocked.directory, bytes);
+            if (!made) co_return made.error();
+            stocked.volume = std::move(*made);
+        }
+
+        // Image and mount take their name in one rename. The flush comes before the answer, because the caller then commits
+        // a record of this id, perhaps on another file system; the contents were flushed when the volume was made.
+        auto const from = stocked.directory, to = directory_of(id), top = options_.directory;
+        auto name = [from, to, top]() -> Status {
+            if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) < 0) {
+                if (errno == EEXIST) return error(errc::exists, "the volume exists already");
+                return base::errno_error("name the volume " + to);
+            }
+            return vd::sync_directory(top);
+        };
+        auto named = co_await base::blocking(pool_, std::move(name));
+        if (!named) {
+            stocked.volume.reset();
+            auto clean = [from] { return vd::destroy(from); };      // after a failed flush there is none, which is fine
+            (void)co_await base::blocking(pool_, std::move(clean));
+            co_return base::wrap(named.error(), "create volume " + id);
+        }
+        stocked.volume->rename(id, to + "/fs");
+        open_[id] = stocked.volume;
+        co_return std::shared_ptr<Volume>(std::move(stocked.volume));
+    }
+
+    Task<Result<std::shared_ptr<Volume>>> open_now(std::string id) {
+        if (auto ok = check_id(id); !ok) co_return ok.error();
+        auto turn = co_await turns_.take(id);
+        if (!turn) co_return turn.error();
+        if (auto const there = open_.find(id); there != open_.end()) co_return std::shared_ptr<Volume>(there->second);
+
+        auto const directory = directory_of(id);
+        auto open = [id, directory]() -> Result<Open> {
+            if (!exists(directory + "/fs")) return error(errc::not_found, "volume " + id + " does not exist");
+            if (vd::has_image(directory) && !vd::is_mounted(directory))
+                if (auto ok = vd::mount_image(directory); !ok) return ok.error();
+            return vd::open(id, directory);
+        };
+        auto again = open;
+        auto opened = co_await base::blocking(pool_, std::move(open));
+        if (!opened && images_ && vd::looks_damaged(opened.error())) {
+            base::Launch check;
+            check.argv = {"e2fsck", "-p", directory + "/image"};
+            auto checked = co_await base::run(std::move(check), kCheckLimit);
+            if (!checked) co_return base::wrap(checked.error(), "repair volume " + id);
+            if (checked->exit_code > 2)        // e2fsck(8): 1 and 2 are repaired, 4 is left as it is
+                co_return error(errc::corrupt, "volume " + id + " is damaged and e2fsck -p could not repair it: " + checked->out + checked->err);
+            opened = co_await base::blocking(pool_, std::move(again));
+            if (!opened && vd::looks_damaged(opened.error()))
+                co_return error(errc::corrupt, "volume " + id + " is damaged: " + opened.error().message());
+        }
+        if (!opened) co_return base::wrap(opened.error(), "open volume " + id);
+        open_[id] = *opened;
+        co_return std::shared_ptr<Volume>(std::move(*opened));
+    }
+
+    Task<Status> release_now(std::string id) {
+        if (auto ok = check_id(id); !ok) co_return ok.error();
+        auto turn = co_await turns_.take(id);
+        if (!turn) co_return turn.error();
+        if (auto const there = open_.find(id); there != open_.end()) {
+            if (there->second.use_count() > 1) co_return error(errc::busy, "volume " + id + " is in use");
+            open_.erase(there);
+        }
+        auto const directory = directory_of(id);
+        auto unmount = [directory] { return vd::unmount(directory); };
+        auto done = co_await base::blocking(pool_, std::move(unmount));
+        if (!done) co_return base::wrap(done.error(), "release volume " + id);
+        co_return Status();
+    }
+
+    Task<Status> remove_now(std::string id) {
+        if (auto ok = check_id(id); !ok) co_return ok.error();
+        auto turn = co_await turns_.take(id);
+        if (!turn) co_return turn.error();
+        open_.erase(id);
+        auto const directory = directory_of(id), doomed = fresh(kDoomed), top = options_.directory;
+        auto remove = [directory, doomed, top]() -> Status {
+            if (!exists(directory)) return {};
+            // The name goes first: what a crash leaves of it is never taken for a volume.
+            if (auto ok = base::sys::rename(directory, doomed); !ok) return ok;
+            if (auto ok = vd::sync_directory(top); !ok) return ok;
+            return vd::destroy(doomed);
+        };
+        auto done = co_await base::blocking(pool_, std::move(remove));
+        if (!done) co_return base::wrap(done.error(), "remove volume " + id);
+        co_return Status();
+    }
+
+    Task<int> recover_now(std::set<std::string> known) {
+        // Not what this process holds: recover may run after the stock was started.
+        for (auto const& stocked : stock_) known.insert(std::filesystem::path(stocked.directory).filename());
+        for (auto const& [id, volume] : open_) known.insert(id);
+        auto const top = options_.directory;
+        auto sweep = [top, known = std::move(known)] {
+            int removed = 0;
+            std::error_code ec;
+            std::vector<std::string> names;
+            for (auto const& e : std::filesystem::directory_iterator(top, ec)) names.push_back(e.path().filename());
+            for (auto const& name : names) {
+                auto const directory = top + "/" + name;
+                if (!known.contains(name)) removed += vd::destroy(directory).has_value() && name[0] != '.';
+                // One that nothing uses is unmounted; a used one stays, and `open_volume` finds it mounted.
+                else if (name[0] != '.') (void)vd::unmount(directory);
+            }
+            (void)vd::sync_directory(top);
+            return removed;
+        };
+        co_return co_await base::blocking(pool_, std::move(sweep));
+    }
+
+    base::BlockingPool& pool_;
+    Options options_;
+    bool images_;
+    bool stopping_ = false, stocking_ = false;
+    asio::steady_timer stock_wanted_, stocker_ended_;
+    std::deque<Stocked> stock_;
+    std::map<std::string, Open> open_;
+    Turns turns_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<VolumeStore>> VolumeStore::open(asio::io_context& io, base::BlockingPool& pool, Options options) {
+    if (auto ok = base::sys::mkdir(options.directory, 0700); !ok) return ok.error();
+    options.default_bytes = std::max(options.default_bytes, kMinBytes) / 4096 * 4096;
+    bool const images = options.use_images && images_work(options.directory);
+    return std::make_unique<Store>(io, pool, std::move(options), images);
+}
+
+}  // namespace workspace

@@ -52,7 +52,8 @@ suite((berth) => {
             assert.ok(!answer.failed, `${name} failed: ${answer.text}`);
             return answer.structured;
         };
-        const { workspace_id } = await good('workspace_create', { name: 'survivor', files: { 'kept.txt': 'kept\n' } });
+        const { workspace_id } = await good('workspace_create',
+            { name: 'survivor', files: { 'kept.txt': 'kept\n' } });
         const { process_id } = await good('run_command',
             { workspace_id, command: 'sleep 5; echo still here; sleep 600', background: true });
         await client.close();

@@ -14,8 +14,8 @@ const me = { name: 'berth-e2e', version: '1' };
 const limit = { timeout: 120_000 };
 
 function result(answer) {
-    const text = (answer.content ?? []).filter((block) => block.type === 'text').map((block) => block.text).join('\n');
-    return { structured: answer.structuredContent, text, failed: answer.isError === true };
+    const texts = (answer.content ?? []).filter((block) => block.type === 'text').map((block) => block.text);
+    return { structured: answer.structuredContent, text: texts.join('\n'), failed: answer.isError === true };
 }
 
 function face(client, era, call) {
@@ -63,7 +63,7 @@ export function inspector(berth, transport, era) {
         : ['--server-url', berth.url, '--transport', 'http', '--header', `Authorization: Bearer ${berth.token}`];
     const ask = async (...method) => {
         const options = ['--format', 'json', '--quiet', '--stored-auth-only', '--protocol-era', era, ...method];
-        const args = transport === 'stdio' ? [cli, '--cli', ...options, ...target] : [cli, '--cli', ...target, ...options];
+        const args = [cli, '--cli', ...(transport === 'stdio' ? [...options, ...target] : [...target, ...options])];
         // A result with isError ends it with a status of its own, and the result stands on stdout all the same.
         const { stdout, stderr } = await run(process.execPath, args,
             { timeout: 120_000, maxBuffer: 16 << 20, env: { ...process.env, HOME: berth.directory } })

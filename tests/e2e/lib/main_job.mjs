@@ -1,5 +1,5 @@
-// What berth is for, from a client's side: a workspace with files, code in three languages, a server in the background
-// that is heard of later, editing, searching, and an end. The same steps for every client.
+// What berth is for, from a client's side: a workspace with files, code in three languages, a server in the
+// background that is heard of later, editing, searching, and an end. The same steps for every client.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -102,7 +102,8 @@ export function mainJob(title, berth, connect, expectedEra) {
             });
 
             await t.test('gives a command its environment and input', async () => {
-                const ended = await shell('echo "$GREETING $MORE"; cat', { env: { MORE: 'and more' }, stdin: 'typed in' });
+                const ended = await shell('echo "$GREETING $MORE"; cat',
+                    { env: { MORE: 'and more' }, stdin: 'typed in' });
                 assert.match(ended.output, /from the environment and more\ntyped in/);
             });
 
@@ -119,8 +120,8 @@ export function mainJob(title, berth, connect, expectedEra) {
                 assert.equal(slow.state, 'running');
                 assert.ok(slow.process_id);
                 await good('stop_process', { process_id: slow.process_id, grace_ms: 1000 });
-                const ended = (await good('read_process_output', { process_id: slow.process_id, wait_ms: 5000 })).structured;
-                assert.equal(ended.state, 'exited');
+                const ended = await good('read_process_output', { process_id: slow.process_id, wait_ms: 5000 });
+                assert.equal(ended.structured.state, 'exited');
             });
 
             await t.test('keeps a server in the background and reads its output later', async () => {
@@ -136,7 +137,9 @@ export function mainJob(title, berth, connect, expectedEra) {
             });
 
             await t.test('talks to a process that waits for input', async () => {
-                const program = 'import sys\nfor line in sys.stdin:\n    print("heard", line.strip(), flush=True)\nprint("bye")\n';
+                const program = [
+                    'import sys', 'for line in sys.stdin:', '    print("heard", line.strip(), flush=True)',
+                    'print("bye")', ''].join('\n');
                 await here('write_file', { path: 'echo.py', content: program });
                 const { process_id } = await shell('python3 echo.py', { background: true });
                 await good('send_process_input', { process_id, input: 'one\n' });
@@ -146,7 +149,8 @@ export function mainJob(title, berth, connect, expectedEra) {
             });
 
             await t.test('writes, reads and edits a file', async () => {
-                const written = await here('write_file', { path: 'notes/list.txt', content: 'alpha\nbeta\ngamma\n' });
+                const written = await here('write_file',
+                    { path: 'notes/list.txt', content: 'alpha\nbeta\ngamma\n' });
                 assert.equal(written.structured.bytes, 17);
                 assert.match(written.structured.sha256, /^[0-9a-f]{64}$/);
                 await here('edit_file', {
@@ -199,7 +203,8 @@ export function mainJob(title, berth, connect, expectedEra) {
             });
 
             await t.test('answers a mistake with an error that names it', async () => {
-                const unknown = await client.call('run_command', { workspace_id: 'w-does-not-exist', command: 'true' });
+                const unknown = await client.call('run_command',
+                    { workspace_id: 'w-does-not-exist', command: 'true' });
                 assert.ok(unknown.failed);
                 assert.ok(unknown.text.length > 0);
                 const absent = await client.call('read_file', { workspace_id: workspace, path: 'no/such/file' });

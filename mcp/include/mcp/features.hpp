@@ -59,6 +59,9 @@ class Call {
     /// The state given to `ask` in the round before; null in the first round and in legacy calls.
     virtual Json const& state() const = 0;
     virtual bool modern() const = 0;
+    /// Ends the response stream under a running legacy call; the client comes back for the rest after `retry` with
+    /// Last-Event-ID. Nothing happens where streams cannot be resumed (stdio, modern, clients before 2025-11-25).
+    virtual void close_stream(base::milliseconds retry) { (void)retry; }
 };
 
 struct ToolResult {

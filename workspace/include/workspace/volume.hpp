@@ -56,6 +56,7 @@ class VolumeStore {
     /// At start: finishes what a crash left. Volumes not in `known` are removed; mounts of known ones that are still used are kept.
     virtual base::Task<int> recover(std::set<std::string> known) = 0;
     virtual void start_stocking() = 0;
+    /// Ends the stock and, when asked, unmounts what nothing uses. Before the object is destroyed, once stocking was started.
     virtual base::Task<void> stop(bool unmount_all) = 0;
     virtual bool quota_enforced() const = 0;
 };

@@ -14,6 +14,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 namespace workspace::volume_directory {
 namespace {
@@ -26,6 +28,8 @@ std::string mount_of(std::string const& directory) { return directory + "/fs"; }
 
 // Free extents smaller than this are not worth a hole in the image.
 constexpr std::uint64_t kTrimExtent = 1 << 20;
+constexpr int kBusyTries = 50;
+constexpr auto kBusyPause = std::chrono::milliseconds(10);
 
 void trim(std::string const& mount_point) {
     auto fd = base::sys::open(mount_point, O_RDONLY | O_DIRECTORY);
@@ -113,10 +117,16 @@ base::Result<std::shared_ptr<OpenVolume>> open(std::string const& id, std::strin
     return std::make_shared<OpenVolume>(id, mount_of(directory), std::move(*files), std::move(*home));
 }
 
-Status unmount(std::string const& directory) {
+Status unmount(std::string const& directory, Patience patience) {
     if (!has_image(directory) || !is_mounted(directory)) return {};
-    trim(mount_of(directory));
+    bool const wait = patience == Patience::some;
+    if (wait) trim(mount_of(directory));
     auto ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);
+    // A child of ours between fork and exec holds a copy of every descriptor for a moment, also the ones just closed.
+    for (int i = 0; wait && i < kBusyTries && !ok && ok.error().code.value() == EBUSY; ++i) {
+        std::this_thread::sleep_for(kBusyPause);
+        ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);
+    }
     if (!ok && ok.error().code.value() == EBUSY) return base::error(errc::busy, "the volume is in use");
     return ok;
 }

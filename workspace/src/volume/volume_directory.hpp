@@ -46,8 +46,10 @@ base::Status mount_image(std::string const& directory);
 bool looks_damaged(base::Error const& e);
 base::Result<std::shared_ptr<OpenVolume>> open(std::string const& id, std::string const& directory);
 
-/// Gives freed blocks back to the host and unmounts; errc::busy when it is in use. A plain directory has nothing to unmount.
-base::Status unmount(std::string const& directory);
+/// Unmounts; errc::busy when it is in use. A plain directory has nothing to unmount. With `some` patience (half a second) it
+/// waits for users that are on their way out, and gives freed blocks back to the host.
+enum class Patience { none, some };
+base::Status unmount(std::string const& directory, Patience patience);
 /// Unmounts, lazily when it must, and deletes all of it.
 base::Status destroy(std::string const& directory);
 

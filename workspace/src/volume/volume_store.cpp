@@ -280,7 +280,7 @@ class Store final : public VolumeStore {
             open_.erase(there);
         }
         auto const directory = directory_of(id);
-        auto unmount = [directory] { return vd::unmount(directory); };
+        auto unmount = [directory] { return vd::unmount(directory, vd::Patience::some); };
         auto done = co_await base::blocking(pool_, std::move(unmount));
         if (!done) co_return base::wrap(done.error(), "release volume " + id);
         co_return Status();
@@ -318,7 +318,7 @@ class Store final : public VolumeStore {
                 auto const directory = top + "/" + name;
                 if (!known.contains(name)) removed += vd::destroy(directory).has_value() && name[0] != '.';
                 // One that nothing uses is unmounted; a used one stays, and `open_volume` finds it mounted.
-                else if (name[0] != '.') (void)vd::unmount(directory);
+                else if (name[0] != '.') (void)vd::unmount(directory, vd::Patience::none);
             }
             (void)vd::sync_directory(top);
             return removed;

@@ -1,5 +1,4 @@
 #include "tree.hpp"
-
 #include <base/json.hpp>
 #include <base/launcher.hpp>
 #include <workspace/files.hpp>
@@ -14,7 +13,8 @@ namespace {
 
 std::string random_lines(std::mt19937& random, int most) {
     std::string out;
-    for (int n = static_cast<int>(random() % static_cast<unsigned>(most + 1)); n > 0; --n) out += std::string(1, static_cast<char>('a' + random() % 4)) + "\n";
+    for (int n = static_cast<int>(random() % static_cast<unsigned>(most + 1)); n > 0; --n)
+        out += std::string(1, static_cast<char>('a' + random() % 4)) + "\n";
     if (!out.empty() && random() % 4 == 0) out.pop_back();
     return out;
 }
@@ -23,7 +23,8 @@ std::string random_lines(std::mt19937& random, int most) {
 
 TEST_CASE("unified_diff") {
     SUBCASE("writes what diff -u writes") {
-        CHECK(unified_diff("f", "a\nb\nc\n", "a\nB\nc\n", 8000) == "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+        CHECK(unified_diff("f", "a\nb\nc\n", "a\nB\nc\n", 8000) ==
+              "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
         CHECK(unified_diff("f", "", "a\n", 8000) == "--- a/f\n+++ b/f\n@@ -0,0 +1 @@\n+a\n");
         CHECK(unified_diff("f", "a\n", "", 8000) == "--- a/f\n+++ b/f\n@@ -1 +0,0 @@\n-a\n");
         CHECK(unified_diff("f", "a\n", "a\n", 8000).empty());
@@ -47,7 +48,7 @@ TEST_CASE("unified_diff") {
             MESSAGE("SKIPPED: patch is not installed");
             return;
         }
-        std::mt19937 random(1);      // the same texts each time
+        std::mt19937 random(1);  // the same texts each time
         Tree t;
         testing_support::Io io;
         for (int i = 0; i < 60; ++i) {
@@ -56,7 +57,8 @@ TEST_CASE("unified_diff") {
             t.put("f", before);
             t.put("d", unified_diff("f", before, after, 100'000));
             base::Launch patch;
-            patch.argv = {"patch", "-s", "--force", "-p1", "-o", t.path + "/out", t.path + "/f", t.path + "/d"};
+            patch.argv = {"patch",         "-s",          "--force",    "-p1", "-o",
+                          t.path + "/out", t.path + "/f", t.path + "/d"};
             auto const done = io.run(base::run(std::move(patch), std::chrono::seconds(30))).value();
             CAPTURE(before);
             CAPTURE(after);

@@ -1,5 +1,4 @@
 #include "tree.hpp"
-
 #include <base/hash.hpp>
 #include <workspace/files.hpp>
 
@@ -34,7 +33,9 @@ TEST_CASE("apply_edits") {
         CHECK(apply_edits("a a a", {{"a", "aa", true}}, n).value() == "aa aa aa");
         CHECK(n == 3);
     }
-    SUBCASE("takes new text literally") { CHECK(edited("a", {{"a", "$1 \\0 & %s", false}}) == "$1 \\0 & %s"); }
+    SUBCASE("takes new text literally") {
+        CHECK(edited("a", {{"a", "$1 \\0 & %s", false}}) == "$1 \\0 & %s");
+    }
     SUBCASE("deletes") { CHECK(edited("abc", {{"b", "", false}}) == "ac"); }
     SUBCASE("refuses an ambiguous edit and lists the lines") {
         auto const r = apply_edits("x\ny\nx\n", {{"x", "z", false}}, n);
@@ -81,10 +82,15 @@ TEST_CASE("a missed edit says what is nearest") {
         CHECK(contains(m, "line 5: the file is indented with tabs, old_string with spaces"));
         CHECK(contains(m, "5\t\treturn 2"));
     }
-    SUBCASE("spaces for tabs") { CHECK(contains(miss(file, "def one():\n\treturn 1\n"), "indented with spaces, old_string with tabs")); }
-    SUBCASE("another depth") { CHECK(contains(miss(file, "def one():\n  return 1\n"), "the file has 4 characters, old_string 2")); }
+    SUBCASE("spaces for tabs") {
+        CHECK(contains(miss(file, "def one():\n\treturn 1\n"), "indented with spaces, old_string with tabs"));
+    }
+    SUBCASE("another depth") {
+        CHECK(contains(miss(file, "def one():\n  return 1\n"), "the file has 4 characters, old_string 2"));
+    }
     SUBCASE("trailing white space") {
-        CHECK(contains(miss("a = 1  \nb = 2\n", "a = 1\nb = 2\n"), "line 1: the file has trailing white space"));
+        CHECK(contains(miss("a = 1  \nb = 2\n", "a = 1\nb = 2\n"),
+                       "line 1: the file has trailing white space"));
         CHECK(contains(miss("a = 1\nb = 2\n", "a = 1 \nb = 2\n"), "old_string has trailing white space"));
     }
     SUBCASE("CRLF") {
@@ -101,7 +107,8 @@ TEST_CASE("a missed edit says what is nearest") {
         CHECK(contains(m, "\"return 2\""));
     }
     SUBCASE("one line that is only alike") {
-        auto const m = miss("alpha\nint compute_total(int a, int b) {\nomega\n", "int compute_totals(int a, long b) {");
+        auto const m =
+            miss("alpha\nint compute_total(int a, int b) {\nomega\n", "int compute_totals(int a, long b) {");
         CHECK(contains(m, "2\tint compute_total(int a, int b) {"));
     }
     SUBCASE("line numbers pasted along") {
@@ -127,7 +134,8 @@ TEST_CASE("edit_file") {
     Tree t;
     t.put("a.txt", "one\ntwo\nthree\n");
     SUBCASE("edits, and shows what changed") {
-        auto const e = edit_file(t.root, "a.txt", {{"two", "2", false}}, base::sha256_hex("one\ntwo\nthree\n")).value();
+        auto const e =
+            edit_file(t.root, "a.txt", {{"two", "2", false}}, base::sha256_hex("one\ntwo\nthree\n")).value();
         CHECK(t.get("a.txt") == "one\n2\nthree\n");
         CHECK(e.replacements == 1);
         CHECK(e.sha256 == base::sha256_hex("one\n2\nthree\n"));
@@ -145,7 +153,8 @@ TEST_CASE("edit_file") {
         CHECK(t.get("a.txt") == "one\ntwo\nthree\n");
     }
     SUBCASE("refuses missing and binary files") {
-        CHECK(base::is(edit_file(t.root, "none", {{"a", "b", false}}, std::nullopt).error(), errc::not_found));
+        CHECK(
+            base::is(edit_file(t.root, "none", {{"a", "b", false}}, std::nullopt).error(), errc::not_found));
         t.put("bin", std::string("a\0b", 3));
         CHECK(base::is(edit_file(t.root, "bin", {{"a", "b", false}}, std::nullopt).error(), errc::invalid));
     }

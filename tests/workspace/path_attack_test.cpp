@@ -1,15 +1,14 @@
 #include "tree.hpp"
-
 #include <workspace/files.hpp>
 
 #include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
-
-#include <fcntl.h>
-#include <stdio.h>
 
 #include <atomic>
 #include <thread>
@@ -34,7 +33,7 @@ struct Attacked : Tree {
         std::filesystem::create_symlink("loop", path + "/loop");
         std::filesystem::create_symlink("/proc/self/root", path + "/magic");
         ::mkfifo((path + "/fifo").c_str(), 0666);
-        (void)::mknod((path + "/device").c_str(), S_IFCHR | 0666, ::makedev(1, 5));        // /dev/zero; needs root
+        (void)::mknod((path + "/device").c_str(), S_IFCHR | 0666, ::makedev(1, 5));  // /dev/zero; needs root
         int const s = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
@@ -43,12 +42,13 @@ struct Attacked : Tree {
         ::close(s);
     }
     bool untouched() const {
-        return read(outside + "/canary") == kCanary && std::distance(std::filesystem::directory_iterator(outside), {}) == 1;
+        return read(outside + "/canary") == kCanary &&
+               std::distance(std::filesystem::directory_iterator(outside), {}) == 1;
     }
 };
 
 struct Answer {
-    std::string text;      // whatever the caller would see
+    std::string text;  // whatever the caller would see
     bool ok = false;
 };
 using Function = Answer (*)(base::Beneath const&, std::string const&);
@@ -76,7 +76,7 @@ Function const kFunctions[] = {
     },
     [](base::Beneath const& root, std::string const& path) {
         SearchQuery q;
-        q.path = path.empty() ? ".." : path;      // an empty path is the workspace itself here, and here only
+        q.path = path.empty() ? ".." : path;  // an empty path is the workspace itself here, and here only
         q.regex = ".";
         auto const r = search(root, q);
         std::string text;
@@ -90,11 +90,30 @@ Function const kFunctions[] = {
 
 TEST_CASE("every file function refuses paths that leave the tree or name no regular file") {
     Attacked t;
-    std::string const attacks[] = {
-        "", "..", "../outside/canary", "inside/../../outside/canary", "./../outside/canary", t.outside + "/canary", "/etc/hostname",
-        "dirlink/canary", "dirlink/new", "relative/canary", "relative/new", "filelink", "inside/up", "loop", "loop/x", "magic/etc/hostname",
-        "magic" + t.outside + "/canary", "socket/x", "inside/file/x", std::string("inside/file\0x", 13), std::string("\0", 1),
-        std::string(5000, 'a'), "inside/" + std::string(300, 'a'), std::string(2600, 'a') + "/" + std::string(2600, 'b')};
+    std::string const attacks[] = {"",
+                                   "..",
+                                   "../outside/canary",
+                                   "inside/../../outside/canary",
+                                   "./../outside/canary",
+                                   t.outside + "/canary",
+                                   "/etc/hostname",
+                                   "dirlink/canary",
+                                   "dirlink/new",
+                                   "relative/canary",
+                                   "relative/new",
+                                   "filelink",
+                                   "inside/up",
+                                   "loop",
+                                   "loop/x",
+                                   "magic/etc/hostname",
+                                   "magic" + t.outside + "/canary",
+                                   "socket/x",
+                                   "inside/file/x",
+                                   std::string("inside/file\0x", 13),
+                                   std::string("\0", 1),
+                                   std::string(5000, 'a'),
+                                   "inside/" + std::string(300, 'a'),
+                                   std::string(2600, 'a') + "/" + std::string(2600, 'b')};
     for (auto const& path : attacks)
         for (auto const function : kFunctions) {
             CAPTURE(path.substr(0, 100));
@@ -138,7 +157,8 @@ TEST_CASE("links beneath the tree are followed for reading, never for writing") 
     CHECK(read_text(t.root, "link", 0, 0).value().text == "1\ttext\n");
     CHECK(read_text(t.root, "dir/file", 0, 0).value().text == "1\ttext\n");
     for (std::string const path : {"link", "dir/file"}) {
-        CHECK(base::is(write_file(t.root, path, "x", WriteMode::overwrite, std::nullopt).error(), errc::denied));
+        CHECK(base::is(write_file(t.root, path, "x", WriteMode::overwrite, std::nullopt).error(),
+                       errc::denied));
         CHECK(base::is(write_file(t.root, path, "x", WriteMode::append, std::nullopt).error(), errc::denied));
         CHECK(base::is(edit_file(t.root, path, {{"text", "x", false}}, std::nullopt).error(), errc::denied));
     }
@@ -162,7 +182,8 @@ TEST_CASE("a directory exchanged with a link to the outside, while every functio
     // At least a hundred exchanges, however little of the machine we get.
     while ((std::chrono::steady_clock::now() < end || exchanges < 100) && !leaked) {
         for (auto const function : kFunctions)
-            for (std::string const path : {"swap/canary", "dirlink/canary", "swap/made", "swap/deep/made", "swap", "."})
+            for (std::string const path :
+                 {"swap/canary", "dirlink/canary", "swap/made", "swap/deep/made", "swap", "."})
                 if (contains(function(t.root, path).text, "unread")) leaked = true;
         ++rounds;
     }

@@ -1,5 +1,4 @@
 #include "tree.hpp"
-
 #include <base/hash.hpp>
 #include <base/json.hpp>
 #include <workspace/files.hpp>
@@ -58,7 +57,8 @@ TEST_CASE("read_text") {
             CHECK(r.text.size() <= kMaxTextBytes);
             CHECK(r.lines <= 2000);
             std::istringstream lines(r.text);
-            for (std::string line; std::getline(lines, line);) joined += line.substr(line.find('\t') + 1) + "\n";
+            for (std::string line; std::getline(lines, line);)
+                joined += line.substr(line.find('\t') + 1) + "\n";
             offset = r.next_offset.value_or(0);
             ++pages;
         } while (offset != 0 && pages < 100);
@@ -104,8 +104,10 @@ TEST_CASE("read_text") {
     SUBCASE("knows images by their content, not by their name") {
         std::string const png = std::string("\x89PNG\r\n\x1a\n", 8) + std::string("\0\0\0\rIHDR", 8);
         std::string const webp = std::string("RIFF\x10\0\0\0WEBP", 12);
-        for (auto const& [bytes, type] : {std::pair<std::string, std::string>(png, "image/png"), {"\xff\xd8\xff\xe0", "image/jpeg"},
-                                          {"GIF89a....", "image/gif"}, {webp, "image/webp"}}) {
+        for (auto const& [bytes, type] : {std::pair<std::string, std::string>(png, "image/png"),
+                                          {"\xff\xd8\xff\xe0", "image/jpeg"},
+                                          {"GIF89a....", "image/gif"},
+                                          {webp, "image/webp"}}) {
             t.put("a.txt", bytes);
             auto const r = read_text(t.root, "a.txt", 0, 0).value();
             CHECK(r.image_type == type);
@@ -131,8 +133,11 @@ TEST_CASE("read_text") {
 
 TEST_CASE("write_file") {
     Tree t;
-    auto const write = [&](std::string const& path, std::string const& content, WriteMode mode = WriteMode::overwrite,
-                           std::optional<std::string> const& sha = std::nullopt) { return write_file(t.root, path, content, mode, sha); };
+    auto const write = [&](std::string const& path, std::string const& content,
+                           WriteMode mode = WriteMode::overwrite,
+                           std::optional<std::string> const& sha = std::nullopt) {
+        return write_file(t.root, path, content, mode, sha);
+    };
     SUBCASE("creates a file with its parents and says so") {
         auto const w = write("a/b/c", "hello").value();
         CHECK(w.created);
@@ -146,7 +151,8 @@ TEST_CASE("write_file") {
         t.put("run", "old");
         ::chmod((t.path + "/run").c_str(), 0750);
         CHECK(write("run", "new").has_value());
-        CHECK((std::filesystem::status(t.path + "/run").permissions() & std::filesystem::perms::mask) == std::filesystem::perms(0750));
+        CHECK((std::filesystem::status(t.path + "/run").permissions() & std::filesystem::perms::mask) ==
+              std::filesystem::perms(0750));
         CHECK(std::distance(std::filesystem::directory_iterator(t.path), {}) == 1);
     }
     SUBCASE("appends and reports the whole file") {
@@ -164,7 +170,8 @@ TEST_CASE("write_file") {
         CHECK(base::is(stale.error(), errc::stale));
         CHECK(contains(stale.error().message(), base::sha256_hex("mine")));
         CHECK(t.get("a") == "mine");
-        CHECK(write("a", "x", WriteMode::append, base::sha256_hex("theirs")).error().code == make_error_code(errc::stale));
+        CHECK(write("a", "x", WriteMode::append, base::sha256_hex("theirs")).error().code ==
+              make_error_code(errc::stale));
         CHECK(t.get("a") == "mine");
         CHECK(write("a", "new", WriteMode::overwrite, base::sha256_hex("mine")).has_value());
         CHECK(t.get("a") == "new");
@@ -175,7 +182,8 @@ TEST_CASE("write_file") {
         REQUIRE_FALSE(again);
         CHECK(base::is(again.error(), errc::stale));
         CHECK(contains(again.error().message(), base::sha256_hex("1")));
-        CHECK(write("b", "2", WriteMode::overwrite, base::sha256_hex("1")).error().code == make_error_code(errc::stale));
+        CHECK(write("b", "2", WriteMode::overwrite, base::sha256_hex("1")).error().code ==
+              make_error_code(errc::stale));
         CHECK_FALSE(std::filesystem::exists(t.path + "/b"));
     }
     SUBCASE("refuses too much, also as the sum of appends") {

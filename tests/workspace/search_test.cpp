@@ -1,5 +1,4 @@
 #include "tree.hpp"
-
 #include <base/json.hpp>
 #include <workspace/files.hpp>
 
@@ -22,7 +21,8 @@ SearchQuery query(std::string regex, std::string glob = "", std::string path = "
 
 std::string lines(Found const& found) {
     std::string out;
-    for (auto const& m : found.matches) out += m.path + (m.line ? ":" + std::to_string(m.line) + ":" + m.text : "") + "\n";
+    for (auto const& m : found.matches)
+        out += m.path + (m.line ? ":" + std::to_string(m.line) + ":" + m.text : "") + "\n";
     return out;
 }
 

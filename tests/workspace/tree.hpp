@@ -1,17 +1,19 @@
 #pragma once
 #include <base/beneath.hpp>
-#include <testing/io.hpp>
 
 #include <doctest/doctest.h>
 
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <testing/io.hpp>
 
 // A failed check shows the error; values need not be printable.
 template <class T>
 struct doctest::StringMaker<boost::system::result<T, base::Error>> {
-    static String convert(boost::system::result<T, base::Error> const& r) { return r ? "a value" : r.error().message().c_str(); }
+    static String convert(boost::system::result<T, base::Error> const& r) {
+        return r ? "a value" : r.error().message().c_str();
+    }
 };
 
 /// A directory with a `root` that file functions get, and room outside it.
@@ -35,4 +37,6 @@ struct Tree {
     }
 };
 
-inline bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
+inline bool contains(std::string const& text, std::string const& part) {
+    return text.find(part) != std::string::npos;
+}

@@ -1,14 +1,13 @@
 #include "tree.hpp"
-
 #include <base/files.hpp>
 #include <base/launcher.hpp>
 #include <workspace/files.hpp>
 #include <workspace/volume.hpp>
 
 #include <doctest/doctest.h>
-#include <sys/mount.h>
 
 #include <fcntl.h>
+#include <sys/mount.h>
 
 using namespace workspace;
 using base::errc;
@@ -41,11 +40,16 @@ struct Fixture {
     int mounts() const {
         auto const table = base::read_file("/proc/self/mounts", 16 << 20).value();
         int n = 0;
-        for (auto at = table.find(directory); at != std::string::npos; at = table.find(directory, at + 1)) ++n;
+        for (auto at = table.find(directory); at != std::string::npos; at = table.find(directory, at + 1))
+            ++n;
         return n;
     }
-    std::shared_ptr<Volume> create(std::string const& id, std::uint64_t bytes = kSize) { return io.run(store->create(id, bytes)).value(); }
-    base::Result<std::shared_ptr<Volume>> open(std::string const& id) { return io.run(store->open_volume(id)); }
+    std::shared_ptr<Volume> create(std::string const& id, std::uint64_t bytes = kSize) {
+        return io.run(store->create(id, bytes)).value();
+    }
+    base::Result<std::shared_ptr<Volume>> open(std::string const& id) {
+        return io.run(store->open_volume(id));
+    }
     base::Status release(std::string const& id) { return io.run(status(store->release(id))).front(); }
     base::Status remove(std::string const& id) { return io.run(status(store->remove(id))).front(); }
     static base::Task<std::vector<base::Status>> status(base::Task<base::Status> task) {
@@ -55,11 +59,13 @@ struct Fixture {
     }
     std::size_t entries(std::string const& prefix) const {
         std::size_t n = 0;
-        for (auto const& e : std::filesystem::directory_iterator(directory)) n += e.path().filename().string().starts_with(prefix);
+        for (auto const& e : std::filesystem::directory_iterator(directory))
+            n += e.path().filename().string().starts_with(prefix);
         return n;
     }
     void until_stocked(std::size_t n) {
-        for (int i = 0; i < 600 && mounts() < static_cast<int>(n); ++i) io.context.restart(), io.context.run_for(std::chrono::milliseconds(50));
+        for (int i = 0; i < 600 && mounts() < static_cast<int>(n); ++i)
+            io.context.restart(), io.context.run_for(std::chrono::milliseconds(50));
     }
 };
 
@@ -94,7 +100,7 @@ TEST_CASE("volumes of either kind") {
         CHECK(write_file(v->home(), ".profile", "x", WriteMode::overwrite, std::nullopt).has_value());
         CHECK(base::is(f.io.run(f.store->create("one", kSize)).error(), errc::exists));
         CHECK(f.entries(".") == 0);
-        CHECK(base::is(f.release("one").error(), errc::busy));      // we hold it
+        CHECK(base::is(f.release("one").error(), errc::busy));  // we hold it
         CHECK(f.store->usage_of("one").value().bytes_limit > 0);
         CHECK(f.open("one").value() == v);
     }
@@ -104,7 +110,8 @@ TEST_CASE("volumes of either kind") {
     CHECK(f.release("one").has_value());
     CHECK(f.open("one").value()->files().read("a", 10).value() == "hello");
     CHECK(base::is(f.open("none").error(), errc::not_found));
-    for (auto const& id : std::vector<std::string>{"", ".", "..", "../x", "a/b", ".stock-x", "a b", std::string(200, 'x')}) {
+    for (auto const& id :
+         std::vector<std::string>{"", ".", "..", "../x", "a/b", ".stock-x", "a b", std::string(200, 'x')}) {
         CHECK(base::is(f.io.run(f.store->create(id, kSize)).error(), errc::invalid));
         CHECK(base::is(f.open(id).error(), errc::invalid));
         CHECK(base::is(f.remove(id).error(), errc::invalid));
@@ -139,7 +146,7 @@ TEST_CASE("recover removes what no record knows and what a crash left") {
     int const removed = f.io.run(f.store->recover({"kept", "asleep", "lost"}));
     CHECK(removed == 2);
     CHECK(f.entries("") == 2);
-    if (images) CHECK(f.mounts() == 1);        // kept is in use
+    if (images) CHECK(f.mounts() == 1);  // kept is in use
     f.io.run(crashed->stop(false));
     crashed.reset();
     CHECK(f.open("kept").value()->files().read("a", 10).value() == "data");
@@ -192,7 +199,8 @@ TEST_CASE("a full inode table") {
     auto v = f.create("small", 16 << 20);
     int made = 0;
     for (; made < 5000; ++made) {
-        base::UniqueFd const fd(::openat(v->files().fd(), ("f" + std::to_string(made)).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+        base::UniqueFd const fd(::openat(v->files().fd(), ("f" + std::to_string(made)).c_str(),
+                                         O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
         if (!fd) break;
     }
     CHECK(made < 5000);
@@ -258,7 +266,8 @@ TEST_CASE("callers at the same time") {
     };
     int done = 0;
     for (int i = 0; i < 8; ++i) asio::co_spawn(f.io.context, one("a"), [&](std::exception_ptr) { ++done; });
-    for (int i = 0; i < 600 && done < 8; ++i) f.io.context.restart(), f.io.context.run_for(std::chrono::milliseconds(50));
+    for (int i = 0; i < 600 && done < 8; ++i)
+        f.io.context.restart(), f.io.context.run_for(std::chrono::milliseconds(50));
     REQUIRE(opened.size() == 8);
     for (auto const& v : opened) CHECK(v == opened[0]);
     CHECK(f.mounts() == 1);

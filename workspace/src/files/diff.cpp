@@ -1,5 +1,4 @@
 #include "text.hpp"
-
 #include <workspace/files.hpp>
 
 #include <algorithm>
@@ -9,16 +8,16 @@ namespace workspace {
 namespace {
 
 constexpr std::size_t kContext = 3;
-constexpr std::size_t kMaxLines = 100'000;       // of both sides together; beyond, what changed is one hunk
-constexpr std::int64_t kMaxSteps = 4'000'000;    // about 20 ms
+constexpr std::size_t kMaxLines = 100'000;     // of both sides together; beyond, what changed is one hunk
+constexpr std::int64_t kMaxSteps = 4'000'000;  // about 20 ms
 using Lines = std::vector<std::string_view>;
 
 struct Change {
-    std::size_t a, a_end, b, b_end;      // lines [a, a_end) became [b, b_end)
+    std::size_t a, a_end, b, b_end;  // lines [a, a_end) became [b, b_end)
 };
 
-// Myers, "An O(ND) Difference Algorithm and Its Variations" (1986), section 4b: the middle snake splits the problem, so
-// that memory is linear. Work is bounded: when it runs out, what is left becomes one change.
+// Myers, "An O(ND) Difference Algorithm and Its Variations" (1986), section 4b: the middle snake splits the
+// problem, so that memory is linear. Work is bounded: when it runs out, what is left becomes one change.
 class Myers {
   public:
     Myers(std::vector<int> a, std::vector<int> b) : a_(std::move(a)), b_(std::move(b)) {
@@ -72,7 +71,8 @@ class Myers {
                 f(k) = x;
                 steps_ += 1 + x - start;
                 int const back = delta - k;
-                if (odd && back >= -(d - 1) && back <= d - 1 && x + r(back) >= n) return inside(a + x, b + y, a, a_end, b, b_end, x_out, y_out);
+                if (odd && back >= -(d - 1) && back <= d - 1 && x + r(back) >= n)
+                    return inside(a + x, b + y, a, a_end, b, b_end, x_out, y_out);
             }
             for (int k = -d; k <= d; k += 2) {
                 int x = k == -d || (k != d && r(k - 1) < r(k + 1)) ? r(k + 1) : r(k - 1) + 1;
@@ -82,7 +82,8 @@ class Myers {
                 r(k) = x;
                 steps_ += 1 + x - start;
                 int const back = delta - k;
-                if (!odd && back >= -d && back <= d && x + f(back) >= n) return inside(a_end - x, b_end - y, a, a_end, b, b_end, x_out, y_out);
+                if (!odd && back >= -d && back <= d && x + f(back) >= n)
+                    return inside(a_end - x, b_end - y, a, a_end, b, b_end, x_out, y_out);
             }
             if (steps_ > kMaxSteps) return false;
         }
@@ -105,7 +106,8 @@ std::vector<Change> changes_between(Lines const& a, Lines const& b) {
     auto const numbered = [&](Lines const& lines) {
         std::vector<int> out;
         out.reserve(lines.size());
-        for (auto const line : lines) out.push_back(ids.try_emplace(line, static_cast<int>(ids.size())).first->second);
+        for (auto const line : lines)
+            out.push_back(ids.try_emplace(line, static_cast<int>(ids.size())).first->second);
         return out;
     };
     auto first = numbered(a), second = numbered(b);
@@ -158,15 +160,20 @@ std::string range(std::uint64_t line, std::size_t count) {
 
 }  // namespace
 
-std::string unified_diff(std::string const& path, std::string_view before, std::string_view after, std::size_t max_characters) {
+std::string unified_diff(std::string const& path, std::string_view before, std::string_view after,
+                         std::size_t max_characters) {
     if (before == after) return "";
-    // What is the same at both ends goes first, by bytes: an edit of a large file then costs what the edit costs.
+    // What is the same at both ends goes first, by bytes: an edit of a large file then costs what the edit
+    // costs.
     auto const shorter = std::min(before.size(), after.size());
-    auto const split = std::mismatch(before.begin(), before.begin() + static_cast<std::ptrdiff_t>(shorter), after.begin()).first;
+    auto const split =
+        std::mismatch(before.begin(), before.begin() + static_cast<std::ptrdiff_t>(shorter), after.begin())
+            .first;
     auto head = static_cast<std::size_t>(split - before.begin());
-    head = head == 0 ? 0 : before.rfind('\n', head - 1) + 1;      // npos + 1 is 0
+    head = head == 0 ? 0 : before.rfind('\n', head - 1) + 1;  // npos + 1 is 0
     std::size_t tail = 0;
-    while (tail < shorter - head && before[before.size() - 1 - tail] == after[after.size() - 1 - tail]) ++tail;
+    while (tail < shorter - head && before[before.size() - 1 - tail] == after[after.size() - 1 - tail])
+        ++tail;
     auto const tail_text = before.substr(before.size() - tail);
     // The tail starts after a line's end, on both sides.
     bool const whole = (before.size() == tail + head || before[before.size() - tail - 1] == '\n') &&
@@ -176,7 +183,8 @@ std::string unified_diff(std::string const& path, std::string_view before, std::
         tail = newline == tail_text.npos ? 0 : tail_text.size() - newline - 1;
     }
 
-    auto const a_text = before.substr(head, before.size() - head - tail), b_text = after.substr(head, after.size() - head - tail);
+    auto const a_text = before.substr(head, before.size() - head - tail),
+               b_text = after.substr(head, after.size() - head - tail);
     auto const a_count = text::count_lines(a_text), b_count = text::count_lines(b_text);
     auto context = lines_before(before, head);
     auto const first_line = text::count_lines(before.substr(0, head)) + 1 - context.size();
@@ -192,7 +200,8 @@ std::string unified_diff(std::string const& path, std::string_view before, std::
     Printer out(max_characters);
     out.put("--- a/" + text::shown(path, 1000) + "\n+++ b/" + text::shown(path, 1000) + "\n");
     if (!small) {
-        out.put("@@ -" + range(first_line, context.size() + a_count) + " +" + range(first_line, context.size() + b_count) + " @@\n");
+        out.put("@@ -" + range(first_line, context.size() + a_count) + " +" +
+                range(first_line, context.size() + b_count) + " @@\n");
         for (auto const line : context) out.line(' ', line);
         for (std::size_t i = context.size(); i < a.size() && !out.full(); ++i) out.line('-', a[i]);
         for (std::size_t i = context.size(); i < b.size() && !out.full(); ++i) out.line('+', b[i]);
@@ -210,7 +219,8 @@ std::string unified_diff(std::string const& path, std::string_view before, std::
         auto const a_start = changes[i].a - lead, b_start = changes[i].b - lead;
         auto const a_end = std::min(a.size(), changes[last].a_end + kContext);
         auto const b_end = changes[last].b_end + (a_end - changes[last].a_end);
-        out.put("@@ -" + range(first_line + a_start, a_end - a_start) + " +" + range(first_line + b_start, b_end - b_start) + " @@\n");
+        out.put("@@ -" + range(first_line + a_start, a_end - a_start) + " +" +
+                range(first_line + b_start, b_end - b_start) + " @@\n");
         auto at = a_start;
         for (; i <= last; ++i) {
             for (; at < changes[i].a; ++at) out.line(' ', a[at]);

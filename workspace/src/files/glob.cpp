@@ -11,7 +11,8 @@ using base::error;
 constexpr std::size_t kMaxPattern = 1000;
 
 base::Error bad(std::string_view pattern, std::size_t at, std::string_view what) {
-    return error(errc::invalid, "glob \"" + std::string(pattern) + "\": " + std::string(what) + " at character " + std::to_string(at + 1));
+    return error(errc::invalid, "glob \"" + std::string(pattern) + "\": " + std::string(what) +
+                                    " at character " + std::to_string(at + 1));
 }
 
 base::Result<std::string> to_regex(std::string_view pattern) {
@@ -24,7 +25,7 @@ base::Result<std::string> to_regex(std::string_view pattern) {
             bool const from_start = i == 1 || pattern[i - 2] == '/';
             if (from_start && i + 1 < pattern.size() && pattern[i + 1] == '/') {
                 ++i;
-                out += "(?:.*/)?";      // "**/x" also means "x"
+                out += "(?:.*/)?";  // "**/x" also means "x"
             } else {
                 out += ".*";
             }
@@ -39,7 +40,8 @@ base::Result<std::string> to_regex(std::string_view pattern) {
             if (start >= pattern.size() || end == pattern.npos) return bad(pattern, i, "\"[\" without \"]\"");
             out += negated ? "[^/" : "[";
             for (auto j = start; j < end; ++j) {
-                if (pattern[j] == '\\' || pattern[j] == '[' || pattern[j] == ']' || pattern[j] == '^') out += '\\';
+                if (pattern[j] == '\\' || pattern[j] == '[' || pattern[j] == ']' || pattern[j] == '^')
+                    out += '\\';
                 out += pattern[j];
             }
             out += "]";
@@ -56,7 +58,7 @@ base::Result<std::string> to_regex(std::string_view pattern) {
             if (++i == pattern.size()) return bad(pattern, i - 1, "nothing after \"\\\"");
             out += re2::RE2::QuoteMeta(re2::StringPiece(&pattern[i], 1));
         } else if (static_cast<unsigned char>(c) >= 0x80) {
-            out += c;       // a part of a UTF-8 sequence, which quoting would break
+            out += c;  // a part of a UTF-8 sequence, which quoting would break
         } else {
             out += re2::RE2::QuoteMeta(re2::StringPiece(&pattern[i], 1));
         }
@@ -72,7 +74,8 @@ Glob::Glob(Glob&&) noexcept = default;
 Glob::~Glob() = default;
 
 base::Result<Glob> Glob::compile(std::string_view pattern) {
-    if (pattern.size() > kMaxPattern) return error(errc::invalid, "the glob is longer than " + std::to_string(kMaxPattern) + " bytes");
+    if (pattern.size() > kMaxPattern)
+        return error(errc::invalid, "the glob is longer than " + std::to_string(kMaxPattern) + " bytes");
     if (pattern.find('\0') != pattern.npos) return error(errc::invalid, "the glob contains a NUL byte");
     while (pattern.starts_with("./")) pattern.remove_prefix(2);
     auto regex = to_regex(pattern);
@@ -83,7 +86,8 @@ base::Result<Glob> Glob::compile(std::string_view pattern) {
     options.set_dot_nl(true);
     options.set_max_mem(4 << 20);
     out.regex_ = std::make_unique<re2::RE2>(*regex, options);
-    if (!out.regex_->ok()) return error(errc::invalid, "glob \"" + std::string(pattern) + "\": " + out.regex_->error());
+    if (!out.regex_->ok())
+        return error(errc::invalid, "glob \"" + std::string(pattern) + "\": " + out.regex_->error());
     out.pattern_ = pattern;
     out.by_name_ = pattern.find('/') == pattern.npos;
     out.literal_ = pattern.find_first_of("*?[{\\") == pattern.npos;
@@ -91,7 +95,7 @@ base::Result<Glob> Glob::compile(std::string_view pattern) {
 }
 
 bool Glob::matches(std::string_view path) const {
-    if (by_name_) path = path.substr(path.rfind('/') + 1);      // npos + 1 is 0
+    if (by_name_) path = path.substr(path.rfind('/') + 1);  // npos + 1 is 0
     return re2::RE2::FullMatch(re2::StringPiece(path.data(), path.size()), *regex_);
 }
 

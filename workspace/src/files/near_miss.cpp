@@ -12,10 +12,10 @@ namespace workspace {
 namespace {
 
 constexpr std::size_t kMaxText = 1 << 20;
-constexpr std::size_t kMaxWanted = 50;          // lines
+constexpr std::size_t kMaxWanted = 50;  // lines
 constexpr std::size_t kMaxShownLines = 12;
-constexpr std::size_t kMaxShownBytes = 200;     // of a line
-constexpr double kAlike = 0.5;                  // below, a line is not worth showing
+constexpr std::size_t kMaxShownBytes = 200;  // of a line
+constexpr double kAlike = 0.5;               // below, a line is not worth showing
 
 bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -28,7 +28,9 @@ std::string_view trim(std::string_view s) {
     while (!s.empty() && blank(s.front())) s.remove_prefix(1);
     return s;
 }
-std::string_view indent(std::string_view s) { return s.substr(0, s.size() - trim(s).size() - (s.size() - trim_right(s).size())); }
+std::string_view indent(std::string_view s) {
+    return s.substr(0, s.size() - trim(s).size() - (s.size() - trim_right(s).size()));
+}
 
 // White space squeezed and letters in lower case: equal forms differ only in what models get wrong most.
 std::string loose(std::string_view line) {
@@ -79,19 +81,26 @@ std::string difference(std::string_view have, std::string_view want) {
     auto const h = trim_right(have), w = trim_right(want);
     if (h == w) {
         if (have_cr != want_cr)
-            return have_cr ? "the file's lines end with CRLF (\\r\\n), old_string's with LF" : "old_string has CRLF (\\r\\n), the file LF";
-        return have.size() > want.size() ? "the file has trailing white space" : "old_string has trailing white space";
+            return have_cr ? "the file's lines end with CRLF (\\r\\n), old_string's with LF"
+                           : "old_string has CRLF (\\r\\n), the file LF";
+        return have.size() > want.size() ? "the file has trailing white space"
+                                         : "old_string has trailing white space";
     }
     if (trim(have) == trim(want)) {
         auto const hi = indent(have), wi = indent(want);
         bool const have_tab = hi.find('\t') != hi.npos, want_tab = wi.find('\t') != wi.npos;
-        if (have_tab != want_tab) return have_tab ? "the file is indented with tabs, old_string with spaces" : "the file is indented with spaces, old_string with tabs";
-        return "indentation: the file has " + std::to_string(hi.size()) + " characters, old_string " + std::to_string(wi.size());
+        if (have_tab != want_tab)
+            return have_tab ? "the file is indented with tabs, old_string with spaces"
+                            : "the file is indented with spaces, old_string with tabs";
+        return "indentation: the file has " + std::to_string(hi.size()) + " characters, old_string " +
+               std::to_string(wi.size());
     }
     if (loose(have) == loose(want)) {
         std::string a, b;
-        for (char const c : h) if (!blank(c)) a += c;
-        for (char const c : w) if (!blank(c)) b += c;
+        for (char const c : h)
+            if (!blank(c)) a += c;
+        for (char const c : w)
+            if (!blank(c)) b += c;
         return a == b ? "white space inside the line (tabs or several spaces)" : "upper and lower case";
     }
     return "the text: the file has \"" + text::shown(trim(have), kMaxShownBytes) + "\", old_string \"" +
@@ -114,8 +123,8 @@ std::optional<std::string> without_line_numbers(std::string_view wanted) {
 }
 
 struct Place {
-    std::size_t first = 0;      // index of the line in the file that stands for wanted's first
-    std::size_t equal = 0;      // lines that are equal but for white space and case
+    std::size_t first = 0;  // index of the line in the file that stands for wanted's first
+    std::size_t equal = 0;  // lines that are equal but for white space and case
 };
 
 // The window with the most lines that are loosely equal: every equal pair votes for the window it implies.
@@ -150,15 +159,19 @@ std::string describe_near_miss(std::string_view text, std::string_view wanted) {
     if (place.equal == 0) {
         // No line is the same: the likest line to the longest one wanted.
         auto const longest = static_cast<std::size_t>(
-            std::max_element(want.begin(), want.end(), [](auto const& a, auto const& b) { return a.size() < b.size(); }) - want.begin());
+            std::max_element(want.begin(), want.end(),
+                             [](auto const& a, auto const& b) { return a.size() < b.size(); }) -
+            want.begin());
         if (want.empty() || want[longest].empty()) return "the file has no such blank lines";
         Likeness likeness(want[longest]);
         double best = 0;
         for (std::size_t line = longest; line < have.size(); ++line)
-            if (double const alike = likeness.of(have[line]); alike > best) best = alike, place.first = line - longest;
+            if (double const alike = likeness.of(have[line]); alike > best)
+                best = alike, place.first = line - longest;
         if (best < kAlike) {
             for (std::size_t line = 0; line < have.size(); ++line)
-                if (have[line].find(want[longest]) != std::string::npos) best = 1, place.first = line >= longest ? line - longest : 0;
+                if (have[line].find(want[longest]) != std::string::npos)
+                    best = 1, place.first = line >= longest ? line - longest : 0;
         }
         if (best < kAlike) return "nothing in the file is like it; read the file again";
     }
@@ -174,18 +187,22 @@ std::string describe_near_miss(std::string_view text, std::string_view wanted) {
         auto h = text::without_newline(lines[place.first + i]);
         // The first line may be wanted from its middle, the last up to its middle.
         bool const first = i == 0, last = i + 1 == want.size() && !wanted.ends_with('\n');
-        if ((first && last && h.find(w) != h.npos) || (first && !last && h.ends_with(w)) || (last && !first && h.starts_with(w))) continue;
-        if (auto what = difference(h, w); !what.empty()) differs = "line " + std::to_string(place.first + i + 1) + ": " + std::move(what);
+        if ((first && last && h.find(w) != h.npos) || (first && !last && h.ends_with(w)) ||
+            (last && !first && h.starts_with(w)))
+            continue;
+        if (auto what = difference(h, w); !what.empty())
+            differs = "line " + std::to_string(place.first + i + 1) + ": " + std::move(what);
     }
     if (differs.empty()) differs = "line breaks: compare the lines' ends";
-    std::string out = "the nearest lines are " + std::to_string(place.first + 1) + " to " + std::to_string(std::max(end, place.first + 1)) +
-                      ", and differ in " + differs + ":\n";
+    std::string out = "the nearest lines are " + std::to_string(place.first + 1) + " to " +
+                      std::to_string(std::max(end, place.first + 1)) + ", and differ in " + differs + ":\n";
     for (std::size_t i = place.first; i < end; ++i) {
         if (i == place.first + kMaxShownLines) {
             out += "...\n";
             break;
         }
-        out += std::to_string(i + 1) + '\t' + text::shown(text::without_newline(lines[i]), kMaxShownBytes) + '\n';
+        out += std::to_string(i + 1) + '\t' + text::shown(text::without_newline(lines[i]), kMaxShownBytes) +
+               '\n';
     }
     return out;
 }

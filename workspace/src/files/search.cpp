@@ -1,6 +1,5 @@
 #include "glob.hpp"
 #include "text.hpp"
-
 #include <base/json.hpp>
 #include <base/syscalls.hpp>
 #include <workspace/files.hpp>
@@ -12,8 +11,9 @@
 #include <chrono>
 #include <cstring>
 
-// RE2 and not std::regex or PCRE2: patterns and files are both the caller's, and RE2's time is linear in the file and its
-// memory bounded, without a stack that a pattern can exhaust. The price is no back references and no look-around.
+// RE2 and not std::regex or PCRE2: patterns and files are both the caller's, and RE2's time is linear in the
+// file and its memory bounded, without a stack that a pattern can exhaust. The price is no back references
+// and no look-around.
 namespace workspace {
 namespace {
 
@@ -22,7 +22,7 @@ using base::errc;
 using base::error;
 
 constexpr auto kMaxTime = std::chrono::seconds(5);
-constexpr std::size_t kMaxSearched = 8 << 20;      // of one file
+constexpr std::size_t kMaxSearched = 8 << 20;  // of one file
 constexpr std::size_t kMaxMatches = 10'000;
 constexpr std::size_t kMaxText = 300;
 constexpr std::size_t kMaxPattern = 10'000;
@@ -39,7 +39,8 @@ bool has_part(std::string_view path, std::string_view part) {
 
 class Search {
   public:
-    Search(SearchQuery const& query, Found& found) : query_(query), found_(found), limit_(std::clamp<std::size_t>(query.limit, 1, kMaxMatches)) {}
+    Search(SearchQuery const& query, Found& found)
+        : query_(query), found_(found), limit_(std::clamp<std::size_t>(query.limit, 1, kMaxMatches)) {}
 
     base::Status prepare() {
         if (!query_.glob.empty()) {
@@ -48,20 +49,25 @@ class Search {
             glob_.emplace(std::move(*glob));
         }
         if (query_.regex.empty()) return {};
-        if (query_.regex.size() > kMaxPattern) return error(errc::invalid, "the regex is longer than " + std::to_string(kMaxPattern) + " bytes");
-        if (query_.regex.find('\n') != std::string::npos) return error(errc::invalid, "the regex contains a line break; lines are searched one by one");
+        if (query_.regex.size() > kMaxPattern)
+            return error(errc::invalid, "the regex is longer than " + std::to_string(kMaxPattern) + " bytes");
+        if (query_.regex.find('\n') != std::string::npos)
+            return error(errc::invalid, "the regex contains a line break; lines are searched one by one");
         re2::RE2::Options options;
         options.set_log_errors(false);
         options.set_case_sensitive(!query_.ignore_case);
         options.set_never_nl(true);
         options.set_max_mem(16 << 20);
-        re2::RE2 const plain(query_.regex, options);       // compiled bare first, for a message about the caller's own text
+        re2::RE2 const plain(query_.regex,
+                             options);  // compiled bare first, for a message about the caller's own text
         if (!plain.ok()) {
             auto const& fragment = plain.error_arg();
             auto const at = fragment.empty() ? std::string::npos : query_.regex.find(fragment);
-            return error(errc::invalid, "regex: " + plain.error() +
-                                            (at == std::string::npos ? "" : " (at character " + std::to_string(at + 1) + ")") +
-                                            "; the syntax is RE2's: no look-around and no back references");
+            return error(
+                errc::invalid,
+                "regex: " + plain.error() +
+                    (at == std::string::npos ? "" : " (at character " + std::to_string(at + 1) + ")") +
+                    "; the syntax is RE2's: no look-around and no back references");
         }
         regex_ = std::make_unique<re2::RE2>("(?m:" + query_.regex + ")", options);
         if (!regex_->ok()) return error(errc::invalid, "regex: " + regex_->error());
@@ -69,15 +75,18 @@ class Search {
     }
 
     // Returns whether to go in (directories) or on (files).
-    bool visit(Beneath const& dir, std::string const& relative, std::string const& shown, Beneath::Entry const& entry, bool named) {
+    bool visit(Beneath const& dir, std::string const& relative, std::string const& shown,
+               Beneath::Entry const& entry, bool named) {
         if (std::chrono::steady_clock::now() > end_) return cut();
         if (entry.kind == Beneath::Kind::directory) {
             for (auto const skipped : kSkipped)
-                if (entry.name == skipped && !has_part(query_.path, skipped) && !(glob_ && glob_->names_part(skipped))) return false;
+                if (entry.name == skipped && !has_part(query_.path, skipped) &&
+                    !(glob_ && glob_->names_part(skipped)))
+                    return false;
             return true;
         }
         if (entry.kind != Beneath::Kind::file) return true;
-        if (entry.name.starts_with(".berth-tmp-")) return true;        // a file that is being written
+        if (entry.name.starts_with(".berth-tmp-")) return true;  // a file that is being written
         if (glob_ && !glob_->matches(shown) && !glob_->matches(relative)) return true;
         if (!regex_) {
             ++found_.files_searched;
@@ -97,9 +106,10 @@ class Search {
         return true;
     }
 
-    bool search_file(Beneath const& dir, std::string const& relative, std::string const& shown, bool binary_too) {
+    bool search_file(Beneath const& dir, std::string const& relative, std::string const& shown,
+                     bool binary_too) {
         auto file = dir.open_file(relative);
-        if (!file) return true;                            // gone or swapped meanwhile
+        if (!file) return true;  // gone or swapped meanwhile
         bytes_.resize(kMaxSearched);
         std::size_t size = 0;
         while (size < kMaxSearched) {
@@ -114,7 +124,7 @@ class Search {
         if (char more; size == kMaxSearched && ::read(file->get(), &more, 1) == 1) found_.truncated = true;
         ++found_.files_searched;
         std::string_view content(bytes_.data(), size);
-        if (content.find("\r\n") != content.npos) {        // "$" is before the line's end, however it is written
+        if (content.find("\r\n") != content.npos) {  // "$" is before the line's end, however it is written
             std::size_t kept = 0;
             for (std::size_t i = 0; i < size; ++i)
                 if (bytes_[i] != '\r' || i + 1 == size || bytes_[i + 1] != '\n') bytes_[kept++] = bytes_[i];
@@ -131,15 +141,17 @@ class Search {
         while (from < content.size()) {
             if (!regex_->Match(all, from, content.size(), re2::RE2::UNANCHORED, &hit, 1)) return true;
             auto const at = static_cast<std::size_t>(hit.data() - content.data());
-            if (at >= content.size()) return true;         // an empty match behind the last line
+            if (at >= content.size()) return true;  // an empty match behind the last line
             auto const before = at == 0 ? content.npos : content.rfind('\n', at - 1);
             auto const start = before == content.npos ? 0 : before + 1;
             auto const newline = content.find('\n', at);
             auto const end = newline == content.npos ? content.size() : newline;
-            line += static_cast<std::uint64_t>(std::count(content.begin() + static_cast<std::ptrdiff_t>(counted),
-                                                          content.begin() + static_cast<std::ptrdiff_t>(start), '\n'));
+            line += static_cast<std::uint64_t>(
+                std::count(content.begin() + static_cast<std::ptrdiff_t>(counted),
+                           content.begin() + static_cast<std::ptrdiff_t>(start), '\n'));
             counted = start;
-            if (!add({base::to_utf8(shown), line, excerpt(content.substr(start, end - start), at - start)})) return false;
+            if (!add({base::to_utf8(shown), line, excerpt(content.substr(start, end - start), at - start)}))
+                return false;
             if (std::chrono::steady_clock::now() > end_) return cut();
             from = end + 1;
         }
@@ -151,7 +163,8 @@ class Search {
         constexpr std::string_view kMore = "...";
         if (line.size() <= kMaxText) return text::shown(line, kMaxText);
         auto start = match > kMaxText / 2 ? match - kMaxText / 3 : 0;
-        while (start > 0 && start < match && (static_cast<unsigned char>(line[start]) & 0xC0) == 0x80) ++start;
+        while (start > 0 && start < match && (static_cast<unsigned char>(line[start]) & 0xC0) == 0x80)
+            ++start;
         auto out = (start > 0 ? std::string(kMore) : std::string());
         out += text::shown(line.substr(start), kMaxText - 2 * kMore.size());
         if (line.size() - start > kMaxText - 2 * kMore.size()) out += kMore;

@@ -53,8 +53,10 @@ std::size_t find(std::string_view haystack, std::string_view needle, std::size_t
 base::Result<std::string> read_whole(base::Beneath const& root, std::string const& path) {
     auto bytes = root.read(path, kMaxFileBytes);
     if (!bytes && base::is(bytes.error(), base::errc::limit))
-        return base::error(base::errc::limit, path + " is larger than " + std::to_string(kMaxFileBytes >> 20) +
-                                                  " MiB, the most that file tools handle; use run_command (sed -n, head, grep) instead");
+        return base::error(
+            base::errc::limit,
+            path + " is larger than " + std::to_string(kMaxFileBytes >> 20) +
+                " MiB, the most that file tools handle; use run_command (sed -n, head, grep) instead");
     return bytes;
 }
 
@@ -66,7 +68,8 @@ base::Status expect_sha256(std::string const& path, std::string const* current, 
     auto const now = base::sha256_hex(*current);
     if (now == wanted) return {};
     if (wanted.empty()) return base::error(base::errc::stale, path + " exists already, with sha256 " + now);
-    return base::error(base::errc::stale, path + " changed since it was read: its sha256 is now " + now + "; read it again");
+    return base::error(base::errc::stale,
+                       path + " changed since it was read: its sha256 is now " + now + "; read it again");
 }
 
 }  // namespace workspace::text

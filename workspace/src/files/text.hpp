@@ -19,8 +19,8 @@ bool is_binary(std::string_view bytes);
 std::string_view take_line(std::string_view& rest);
 /// The first `max` lines, with their newlines.
 std::vector<std::string_view> split_lines(std::string_view text, std::size_t max);
-std::string_view without_newline(std::string_view line);     ///< drops "\n"; a "\r" stays
-std::uint64_t count_lines(std::string_view text);            ///< a last line without newline counts
+std::string_view without_newline(std::string_view line);  ///< drops "\n"; a "\r" stays
+std::uint64_t count_lines(std::string_view text);         ///< a last line without newline counts
 
 /// At most `max` bytes of valid UTF-8, cut between characters.
 std::string shown(std::string_view bytes, std::size_t max);

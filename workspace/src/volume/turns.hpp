@@ -14,7 +14,7 @@ namespace workspace {
 class Turns {
     struct One {
         bool taken = false;
-        std::vector<asio::steady_timer*> waiting;      // each in the frame of the coroutine that waits
+        std::vector<asio::steady_timer*> waiting;  // each in the frame of the coroutine that waits
     };
     using All = std::map<std::string, One>;
 
@@ -26,7 +26,8 @@ class Turns {
     }
 
   public:
-    /// Passes on when it ends. Shares the table, because frames that an io_context destroys outlive the store.
+    /// Passes on when it ends. Shares the table, because frames that an io_context destroys outlive the
+    /// store.
     class Turn {
       public:
         Turn() = default;
@@ -47,7 +48,8 @@ class Turns {
         auto const all = all_;
         auto const end = base::Clock::now() + std::chrono::minutes(15);
         while ((*all)[id].taken) {
-            if (base::Clock::now() >= end) co_return base::error(base::errc::busy, "volume " + id + " is busy with another operation");
+            if (base::Clock::now() >= end)
+                co_return base::error(base::errc::busy, "volume " + id + " is busy with another operation");
             asio::steady_timer timer(co_await asio::this_coro::executor, end);
             Waiting const listed((*all)[id].waiting, &timer);
             co_await timer.async_wait(base::as_tuple);
@@ -59,7 +61,10 @@ class Turns {
   private:
     // An entry with anyone listed is not erased, so the reference holds.
     struct Waiting {
-        Waiting(std::vector<asio::steady_timer*>& list, asio::steady_timer* timer) : list_(list), timer_(timer) { list_.push_back(timer); }
+        Waiting(std::vector<asio::steady_timer*>& list, asio::steady_timer* timer)
+            : list_(list), timer_(timer) {
+            list_.push_back(timer);
+        }
         ~Waiting() { std::erase(list_, timer_); }
         std::vector<asio::steady_timer*>& list_;
         asio::steady_timer* timer_;

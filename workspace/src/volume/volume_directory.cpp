@@ -1,7 +1,6 @@
 #include "volume_directory.hpp"
 
 #include "loop.hpp"
-
 #include <base/files.hpp>
 #include <base/syscalls.hpp>
 
@@ -34,7 +33,7 @@ constexpr auto kBusyPause = std::chrono::milliseconds(10);
 void trim(std::string const& mount_point) {
     auto fd = base::sys::open(mount_point, O_RDONLY | O_DIRECTORY);
     fstrim_range range{0, ~0ull, kTrimExtent};
-    if (fd) (void)::ioctl(fd->get(), FITRIM, &range);      // a host that cannot punch holes keeps the blocks
+    if (fd) (void)::ioctl(fd->get(), FITRIM, &range);  // a host that cannot punch holes keeps the blocks
 }
 
 }  // namespace
@@ -42,8 +41,10 @@ void trim(std::string const& mount_point) {
 bool has_image(std::string const& directory) { return ::access(image_of(directory).c_str(), F_OK) == 0; }
 
 bool is_mounted(std::string const& directory) {
-    struct stat above{}, at{};
-    return ::stat(directory.c_str(), &above) == 0 && ::stat(mount_of(directory).c_str(), &at) == 0 && above.st_dev != at.st_dev;
+    struct stat above {
+    }, at{};
+    return ::stat(directory.c_str(), &above) == 0 && ::stat(mount_of(directory).c_str(), &at) == 0 &&
+           above.st_dev != at.st_dev;
 }
 
 Status sync_directory(std::string const& path) {
@@ -57,16 +58,34 @@ Status prepare_image(std::string const& directory, std::uint64_t bytes) {
     if (auto ok = base::sys::mkdir(mount_of(directory), 0700); !ok) return ok;
     auto image = base::sys::open(image_of(directory), O_RDWR | O_CREAT | O_EXCL, 0600);
     if (!image) return image.error();
-    if (::ftruncate(image->get(), static_cast<off_t>(bytes)) < 0) return base::errno_error("size " + image_of(directory));
+    if (::ftruncate(image->get(), static_cast<off_t>(bytes)) < 0)
+        return base::errno_error("size " + image_of(directory));
     return {};
 }
 
-// fast_commit: an fsync writes a few blocks instead of a whole transaction (measured here: the price of the host's own).
-// Lazy: tables that are all zeros stay holes. No reserve: root's share would only be a smaller quota.
+// fast_commit: an fsync writes a few blocks instead of a whole transaction (measured here: the price of the
+// host's own). Lazy: tables that are all zeros stay holes. No reserve: root's share would only be a smaller
+// quota.
 std::vector<std::string> format_command(std::string const& directory, std::uint64_t bytes) {
     std::string const journal = bytes >= (256ull << 20) ? "16" : "4";
-    return {"mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0", "-O", "fast_commit", "-J", "size=" + journal,
-            "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0", image_of(directory)};
+    return {"mkfs.ext4",
+            "-q",
+            "-F",
+            "-b",
+            "4096",
+            "-I",
+            "256",
+            "-i",
+            "16384",
+            "-m",
+            "0",
+            "-O",
+            "fast_commit",
+            "-J",
+            "size=" + journal,
+            "-E",
+            "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
+            image_of(directory)};
 }
 
 Status furnish(std::string const& directory) {
@@ -93,11 +112,13 @@ Status mount_image(std::string const& directory) {
     auto device = loop::attach(image_of(directory));
     if (!device) return device.error();
     // Never noexec: the sandbox maps programs from it. Damage makes it read-only rather than worse.
-    return base::sys::mount(device->path, mount_of(directory), "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "errors=remount-ro");
+    return base::sys::mount(device->path, mount_of(directory), "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME,
+                            "errors=remount-ro");
 }
 
 bool looks_damaged(base::Error const& e) {
-    // ext4's words for it (fs/ext4/ext4.h): EFSCORRUPTED is EUCLEAN, EFSBADCRC is EBADMSG; EINVAL is a bad superblock.
+    // ext4's words for it (fs/ext4/ext4.h): EFSCORRUPTED is EUCLEAN, EFSBADCRC is EBADMSG; EINVAL is a bad
+    // superblock.
     auto const saved = e.code.value();
     return e.code.category() == boost::system::system_category() &&
            (saved == EUCLEAN || saved == EBADMSG || saved == EINVAL || saved == EIO || saved == ENODATA);
@@ -122,7 +143,8 @@ Status unmount(std::string const& directory, Patience patience) {
     bool const wait = patience == Patience::some;
     if (wait) trim(mount_of(directory));
     auto ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);
-    // A child of ours between fork and exec holds a copy of every descriptor for a moment, also the ones just closed.
+    // A child of ours between fork and exec holds a copy of every descriptor for a moment, also the ones just
+    // closed.
     for (int i = 0; wait && i < kBusyTries && !ok && ok.error().code.value() == EBUSY; ++i) {
         std::this_thread::sleep_for(kBusyPause);
         ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);

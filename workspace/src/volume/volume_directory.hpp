@@ -7,16 +7,20 @@
 #include <string>
 #include <vector>
 
-// One volume on the host: <directory>/image, and <directory>/fs where it is mounted. Without an image, fs is a plain
-// directory. Both are below one directory, so one rename gives a stocked volume its name: renaming a directory above a mount
-// is allowed while renaming a mount point, or moving a mount below a shared one, is not. Everything here blocks.
+// One volume on the host: <directory>/image, and <directory>/fs where it is mounted. Without an image, fs is
+// a plain directory. Both are below one directory, so one rename gives a stocked volume its name: renaming a
+// directory above a mount is allowed while renaming a mount point, or moving a mount below a shared one, is
+// not. Everything here blocks.
 namespace workspace::volume_directory {
 
 /// An open volume. Its descriptors keep the mount busy: drop it before unmounting.
 class OpenVolume : public Volume {
   public:
     OpenVolume(std::string id, std::string host_directory, base::Beneath files, base::Beneath home)
-        : id_(std::move(id)), host_directory_(std::move(host_directory)), files_(std::move(files)), home_(std::move(home)) {}
+        : id_(std::move(id)),
+          host_directory_(std::move(host_directory)),
+          files_(std::move(files)),
+          home_(std::move(home)) {}
     std::string const& id() const override { return id_; }
     std::string const& host_directory() const override { return host_directory_; }
     base::Beneath const& files() const override { return files_; }
@@ -46,8 +50,8 @@ base::Status mount_image(std::string const& directory);
 bool looks_damaged(base::Error const& e);
 base::Result<std::shared_ptr<OpenVolume>> open(std::string const& id, std::string const& directory);
 
-/// Unmounts; errc::busy when it is in use. A plain directory has nothing to unmount. With `some` patience (half a second) it
-/// waits for users that are on their way out, and gives freed blocks back to the host.
+/// Unmounts; errc::busy when it is in use. A plain directory has nothing to unmount. With `some` patience
+/// (half a second) it waits for users that are on their way out, and gives freed blocks back to the host.
 enum class Patience { none, some };
 base::Status unmount(std::string const& directory, Patience patience);
 /// Unmounts, lazily when it must, and deletes all of it.

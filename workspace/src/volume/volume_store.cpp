@@ -1,7 +1,6 @@
 #include "loop.hpp"
 #include "turns.hpp"
 #include "volume_directory.hpp"
-
 #include <base/files.hpp>
 #include <base/ids.hpp>
 #include <base/launcher.hpp>
@@ -29,8 +28,8 @@ using base::Status;
 using base::Task;
 using Open = std::shared_ptr<vd::OpenVolume>;
 
-constexpr std::uint64_t kMinBytes = 16ull << 20;       // room for the journal and something beside it
-constexpr std::uint64_t kMaxBytes = 16ull << 40;       // ext4 with blocks of 4 KiB
+constexpr std::uint64_t kMinBytes = 16ull << 20;  // room for the journal and something beside it
+constexpr std::uint64_t kMaxBytes = 16ull << 40;  // ext4 with blocks of 4 KiB
 constexpr auto kFormatLimit = std::chrono::minutes(2);
 constexpr auto kCheckLimit = std::chrono::minutes(10);
 constexpr auto kStockRetry = std::chrono::seconds(10);
@@ -40,9 +39,10 @@ constexpr char const* kUnowned = ".stock-";
 constexpr char const* kDoomed = ".gone-";
 
 Status check_id(std::string const& id) {
-    bool const good = !id.empty() && id.size() <= 128 && id[0] != '.' && std::all_of(id.begin(), id.end(), [](unsigned char c) {
-        return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-    });
+    bool const good = !id.empty() && id.size() <= 128 && id[0] != '.' &&
+                      std::all_of(id.begin(), id.end(), [](unsigned char c) {
+                          return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+                      });
     if (!good) return error(errc::invalid, "\"" + id.substr(0, 128) + "\" is not a volume id");
     return {};
 }
@@ -66,7 +66,10 @@ Task<T> to_the_end(Task<T> op) {
 // mkfs, mount, and its two directories. Leaves nothing behind when it fails.
 Task<Result<Open>> make_image_volume(base::BlockingPool& pool, std::string directory, std::uint64_t bytes) {
     auto failed = [&](base::Error e) -> Task<Result<Open>> {
-        auto clean = [directory] { (void)vd::destroy(directory); return 0; };
+        auto clean = [directory] {
+            (void)vd::destroy(directory);
+            return 0;
+        };
         co_await base::blocking(pool, std::move(clean));
         co_return base::wrap(std::move(e), "make a volume");
     };
@@ -77,7 +80,8 @@ Task<Result<Open>> make_image_volume(base::BlockingPool& pool, std::string direc
     mkfs.argv = vd::format_command(directory, bytes);
     auto formatted = co_await base::run(std::move(mkfs), kFormatLimit);
     if (!formatted) co_return co_await failed(formatted.error());
-    if (formatted->exit_code != 0) co_return co_await failed(error(errc::unavailable, "mkfs.ext4: " + formatted->err));
+    if (formatted->exit_code != 0)
+        co_return co_await failed(error(errc::unavailable, "mkfs.ext4: " + formatted->err));
     auto finish = [directory]() -> Result<Open> {
         if (auto ok = vd::mount_image(directory); !ok) return ok.error();
         if (auto ok = vd::furnish(directory); !ok) return ok.error();
@@ -98,16 +102,16 @@ Task<Result<Open>> make_plain_volume(base::BlockingPool& pool, std::string direc
     co_return co_await base::blocking(pool, std::move(make));
 }
 
-// Whether this host lets us make, attach and mount an image: by doing it once. Says no for a missing mkfs or privilege,
-// no loop devices, and a kernel without ext4.
+// Whether this host lets us make, attach and mount an image: by doing it once. Says no for a missing mkfs or
+// privilege, no loop devices, and a kernel without ext4.
 bool images_work(std::string const& directory) {
     asio::io_context io(1);
     base::BlockingPool pool(1);
     auto const probe = directory + "/" + kUnowned + base::random_id(8);
     bool works = false;
-    asio::co_spawn(io, make_image_volume(pool, probe, kMinBytes), [&](std::exception_ptr thrown, Result<Open> made) {
-        works = !thrown && made.has_value();
-    });
+    asio::co_spawn(
+        io, make_image_volume(pool, probe, kMinBytes),
+        [&](std::exception_ptr thrown, Result<Open> made) { works = !thrown && made.has_value(); });
     io.run();
     pool.join();
     if (works) (void)vd::destroy(probe);
@@ -124,18 +128,23 @@ class Store final : public VolumeStore {
     Task<Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) override {
         return to_the_end(create_now(std::move(id), bytes));
     }
-    Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override { return to_the_end(open_now(std::move(id))); }
+    Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
+        return to_the_end(open_now(std::move(id)));
+    }
     Task<Status> release(std::string id) override { return to_the_end(release_now(std::move(id))); }
     Task<Status> remove(std::string id) override { return to_the_end(remove_now(std::move(id))); }
-    Task<int> recover(std::set<std::string> known) override { return to_the_end(recover_now(std::move(known))); }
+    Task<int> recover(std::set<std::string> known) override {
+        return to_the_end(recover_now(std::move(known)));
+    }
 
     Result<VolumeUsage> usage_of(std::string const& id) const override {
         auto const there = open_.find(id);
         if (there == open_.end()) return VolumeUsage{};
-        struct statfs fs{};
+        struct statfs fs {};
         if (::fstatfs(there->second->files().fd(), &fs) < 0) return base::errno_error("statfs volume " + id);
         auto const block = static_cast<std::uint64_t>(fs.f_bsize);
-        return VolumeUsage{(fs.f_blocks - fs.f_bfree) * block, fs.f_blocks * block, fs.f_files - fs.f_ffree, fs.f_files};
+        return VolumeUsage{(fs.f_blocks - fs.f_bfree) * block, fs.f_blocks * block, fs.f_files - fs.f_ffree,
+                           fs.f_files};
     }
 
     void start_stocking() override {
@@ -153,14 +162,14 @@ class Store final : public VolumeStore {
         while (stocking_) co_await stocker_ended_.async_wait(base::as_tuple);
         while (!stock_.empty()) {
             auto const directory = std::move(stock_.front().directory);
-            stock_.pop_front();         // with it its descriptors
+            stock_.pop_front();  // with it its descriptors
             auto destroy = [directory] { return vd::destroy(directory); };
             (void)co_await base::blocking(pool_, std::move(destroy));
         }
         if (!unmount_all) co_return;
         std::vector<std::string> ids;
         for (auto const& [id, volume] : open_) ids.push_back(id);
-        for (auto const& id : ids) (void)co_await release(id);      // one in use stays for `recover`
+        for (auto const& id : ids) (void)co_await release(id);  // one in use stays for `recover`
     }
 
     bool quota_enforced() const override { return images_; }
@@ -172,7 +181,9 @@ class Store final : public VolumeStore {
     };
 
     std::string directory_of(std::string const& id) const { return options_.directory + "/" + id; }
-    std::string fresh(char const* prefix) const { return options_.directory + "/" + prefix + base::random_id(10); }
+    std::string fresh(char const* prefix) const {
+        return options_.directory + "/" + prefix + base::random_id(10);
+    }
 
     Task<Result<Open>> make(std::string directory, std::uint64_t bytes) {
         if (images_) return make_image_volume(pool_, std::move(directory), bytes);
@@ -201,7 +212,8 @@ class Store final : public VolumeStore {
         if (auto ok = check_id(id); !ok) co_return ok.error();
         if (bytes == 0) bytes = options_.default_bytes;
         if (bytes < kMinBytes || bytes > kMaxBytes)
-            co_return error(errc::invalid, "a volume has 16 MiB to 16 TiB, not " + std::to_string(bytes) + " bytes");
+            co_return error(errc::invalid,
+                            "a volume has 16 MiB to 16 TiB, not " + std::to_string(bytes) + " bytes");
         bytes = (bytes + 4095) / 4096 * 4096;
         auto turn = co_await turns_.take(id);
         if (!turn) co_return turn.error();
@@ -218,8 +230,9 @@ class Store final : public VolumeStore {
             stocked.volume = std::move(*made);
         }
 
-        // Image and mount take their name in one rename. The flush comes before the answer, because the caller then commits
-        // a record of this id, perhaps on another file system; the contents were flushed when the volume was made.
+        // Image and mount take their name in one rename. The flush comes before the answer, because the
+        // caller then commits a record of this id, perhaps on another file system; the contents were flushed
+        // when the volume was made.
         auto const from = stocked.directory, to = directory_of(id), top = options_.directory;
         auto name = [from, to, top]() -> Status {
             if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) < 0) {
@@ -231,7 +244,9 @@ class Store final : public VolumeStore {
         auto named = co_await base::blocking(pool_, std::move(name));
         if (!named) {
             stocked.volume.reset();
-            auto clean = [from] { return vd::destroy(from); };      // after a failed flush there is none, which is fine
+            auto clean = [from] {
+                return vd::destroy(from);
+            };  // after a failed flush there is none, which is fine
             (void)co_await base::blocking(pool_, std::move(clean));
             co_return base::wrap(named.error(), "create volume " + id);
         }
@@ -244,7 +259,8 @@ class Store final : public VolumeStore {
         if (auto ok = check_id(id); !ok) co_return ok.error();
         auto turn = co_await turns_.take(id);
         if (!turn) co_return turn.error();
-        if (auto const there = open_.find(id); there != open_.end()) co_return std::shared_ptr<Volume>(there->second);
+        if (auto const there = open_.find(id); there != open_.end())
+            co_return std::shared_ptr<Volume>(there->second);
 
         auto const directory = directory_of(id);
         auto open = [id, directory]() -> Result<Open> {
@@ -260,8 +276,10 @@ class Store final : public VolumeStore {
             check.argv = {"e2fsck", "-p", directory + "/image"};
             auto checked = co_await base::run(std::move(check), kCheckLimit);
             if (!checked) co_return base::wrap(checked.error(), "repair volume " + id);
-            if (checked->exit_code > 2)        // e2fsck(8): 1 and 2 are repaired, 4 is left as it is
-                co_return error(errc::corrupt, "volume " + id + " is damaged and e2fsck -p could not repair it: " + checked->out + checked->err);
+            if (checked->exit_code > 2)  // e2fsck(8): 1 and 2 are repaired, 4 is left as it is
+                co_return error(errc::corrupt, "volume " + id +
+                                                   " is damaged and e2fsck -p could not repair it: " +
+                                                   checked->out + checked->err);
             opened = co_await base::blocking(pool_, std::move(again));
             if (!opened && vd::looks_damaged(opened.error()))
                 co_return error(errc::corrupt, "volume " + id + " is damaged: " + opened.error().message());
@@ -313,12 +331,14 @@ class Store final : public VolumeStore {
             int removed = 0;
             std::error_code ec;
             std::vector<std::string> names;
-            for (auto const& e : std::filesystem::directory_iterator(top, ec)) names.push_back(e.path().filename());
+            for (auto const& e : std::filesystem::directory_iterator(top, ec))
+                names.push_back(e.path().filename());
             for (auto const& name : names) {
                 auto const directory = top + "/" + name;
                 if (!known.contains(name)) removed += vd::destroy(directory).has_value() && name[0] != '.';
                 // One that nothing uses is unmounted; a used one stays, and `open_volume` finds it mounted.
-                else if (name[0] != '.') (void)vd::unmount(directory, vd::Patience::none);
+                else if (name[0] != '.')
+                    (void)vd::unmount(directory, vd::Patience::none);
             }
             (void)vd::sync_directory(top);
             return removed;
@@ -338,7 +358,8 @@ class Store final : public VolumeStore {
 
 }  // namespace
 
-Result<std::unique_ptr<VolumeStore>> VolumeStore::open(asio::io_context& io, base::BlockingPool& pool, Options options) {
+Result<std::unique_ptr<VolumeStore>> VolumeStore::open(asio::io_context& io, base::BlockingPool& pool,
+                                                       Options options) {
     if (auto ok = base::sys::mkdir(options.directory, 0700); !ok) return ok.error();
     options.default_bytes = std::max(options.default_bytes, kMinBytes) / 4096 * 4096;
     bool const images = options.use_images && images_work(options.directory);

@@ -1,0 +1,190 @@
+#include "impl.hpp"
+
+#include <base/ids.hpp>
+#include <base/timeout.hpp>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+namespace workspace {
+namespace {
+
+constexpr base::milliseconds kCloneLimit{300'000};
+constexpr std::size_t kMaxEnv = 200, kMaxFiles = 500;
+
+template <class T>
+Status at_most(T value, T low, T high, std::string const& what) {
+    if (value >= low && value <= high) return {};
+    return base::error(base::errc::invalid, what);
+}
+
+std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + "MiB"; }
+
+bool plain_name(std::string const& name) {
+    return name.size() <= 63 && std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+           }) && name.front() != '-' && name.front() != '.';
+}
+
+bool variable_name(std::string const& name) {
+    return !name.empty() && !(name[0] >= '0' && name[0] <= '9') && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    });
+}
+
+std::string quoted(std::string const& word) {
+    std::string out = "'";
+    for (char const c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return out + "'";
+}
+
+}  // namespace
+
+Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
+    auto const& max = config.max_limits;
+    Settings s;
+    s.limits.memory_bytes = r.memory_bytes.value_or(config.limits.memory_bytes);
+    s.limits.cpus = r.cpus.value_or(config.limits.cpus);
+    s.limits.pids = r.pids.value_or(config.limits.pids);
+    s.disk_bytes = r.disk_bytes.value_or(config.limits.disk_bytes);
+    s.env = r.env;
+    s.allow = r.allow;
+    s.idle = r.idle.value_or(IdlePolicy{config.idle.freeze_after, config.idle.stop_after, config.idle.action == "keep"});
+    constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
+    for (auto const& ok : {
+             at_most(s.limits.memory_bytes, kMinMemory, max.memory_bytes, "limits.memory: expected 64MiB to " + mib(max.memory_bytes) + ", for example \"512MiB\""),
+             at_most(s.disk_bytes, kMinDisk, max.disk_bytes, "limits.disk: expected 32MiB to " + mib(max.disk_bytes) + ", for example \"2GiB\""),
+             at_most(s.limits.cpus, 0.1, max.cpus, "limits.cpus: expected 0.1 to " + std::to_string(max.cpus) + ", for example 1.5"),
+             at_most(s.limits.pids, 64, max.pids, "limits.pids: expected 64 to " + std::to_string(max.pids) + ", for example 512"),
+             at_most(r.env.size(), std::size_t{0}, kMaxEnv, "env: at most 200 variables"),
+             at_most(r.files.size(), std::size_t{0}, kMaxFiles, "files: at most 500; put more there with git_url or run_command"),
+         })
+        if (!ok) return ok.error();
+    if (!r.name.empty() && !plain_name(r.name))
+        return base::error(base::errc::invalid, "name: expected letters, digits, '-', '_' and '.', at most 63, for example \"data-analysis\"");
+    for (auto const& [name, value] : r.env)
+        if (!variable_name(name) || value.find('\0') != value.npos)
+            return base::error(base::errc::invalid, "env: \"" + name + "\" is not a variable name, expected for example {\"API_URL\": \"https://...\"}");
+    auto policy = sandbox::EgressPolicy::parse(r.allow);
+    if (!policy) return base::wrap(policy.error(), "network.allow");
+    auto const& permitted = config.network.max_allow;
+    if (!r.allow.empty() && std::find(permitted.begin(), permitted.end(), "*") == permitted.end()) {
+        auto ceiling = sandbox::EgressPolicy::parse(permitted);
+        if (!ceiling) return ceiling.error();
+        for (auto const& rule : policy->rules)
+            for (int const port : rule.port ? std::vector<int>{rule.port} : std::vector<int>{80, 443}) {
+                bool const covered = std::any_of(ceiling->rules.begin(), ceiling->rules.end(), [&](auto const& c) {
+                    bool const host = rule.subdomains ? c.subdomains && (rule.host == c.host || rule.host.ends_with("." + c.host))
+                                                      : (c.host == rule.host && !c.subdomains) || (c.subdomains && rule.host.ends_with("." + c.host));
+                    return host && (c.port ? c.port == port : port == 80 || port == 443);
+                });
+                if (!covered)
+                    return base::error(base::errc::denied, "network.allow: " + rule.host + " is outside what the operator permits (network.max_allow)");
+            }
+    }
+    return s;
+}
+
+Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest request) {
+    using namespace asio::experimental::awaitable_operators;
+    auto const begun = base::Clock::now();
+    auto settings = settle(request);
+    if (!settings) co_return settings.error();
+    auto const template_name = request.template_name.empty() ? config.default_template : request.template_name;
+
+    // Requests that must not meet their twin half-way go one by one; a nameless one has no twin.
+    std::optional<Turn::Held> held;
+    if (!request.name.empty() || !request.idempotency_key.empty()) {
+        auto turn = co_await creating.take();
+        held.emplace(std::move(turn));
+        Ptr there;
+        if (!request.idempotency_key.empty()) {
+            there = find_by(owner, &registry::WorkspaceRecord::idempotency_key, request.idempotency_key);
+            if (there && there->record.request_hash != request.request_hash)
+                co_return base::error(base::errc::invalid, "idempotency_key: it was used with other arguments for " + there->record.id + "; take a new key");
+        }
+        if (!there && !request.name.empty()) there = find_by(owner, &registry::WorkspaceRecord::name, request.name);
+        if (there) {
+            Created created;
+            created.view = view(*there);
+            created.existed = true;
+            co_return created;
+        }
+    }
+    if (static_cast<int>(table.size()) >= config.max_workspaces)
+        co_return base::error(base::errc::busy, "this server holds its most workspaces (" + std::to_string(config.max_workspaces) + "); delete one with workspace_delete");
+
+    registry::WorkspaceRecord record;
+    record.id = "ws-" + base::random_id(16);
+    record.name = request.name;
+    record.owner = owner;
+    record.template_name = template_name;
+    record.volume = record.id;
+    record.settings = to_json(*settings);
+    record.idempotency_key = request.idempotency_key;
+    record.request_hash = request.request_hash;
+    record.created_ms = record.active_ms = now_ms();
+    auto w = std::make_shared<Workspace>(io.get_executor(), std::move(record));
+    auto turn = co_await w->turn.take();
+    table.emplace(w->record.id, w);
+    w->starting = true;
+
+    auto [taken, volume] = co_await (sandboxes.take(template_name) && volumes.create(w->record.volume, w->settings.disk_bytes));
+    Status made;
+    if (!taken) made = taken.error();
+    else if (!volume) made = volume.error();
+    if (!made && taken) (void)co_await taken->sandbox->destroy();
+    bool const warm = taken && taken->warm;
+    if (made) made = co_await start(w, std::move(*taken), *volume, true);
+    bool const recorded = made.has_value();
+    Created created;
+    if (made) made = co_await furnish(w, request, created.note);
+    w->starting = false;
+    if (!made) {
+        auto const failed = made.error();
+        if (recorded) {
+            (void)co_await destroy(w);
+        } else {
+            table.erase(w->record.id);
+            w->deleted = true;
+            (void)co_await volumes.remove(w->record.volume);
+        }
+        co_return failed;
+    }
+    w->used();
+    created.view = view(*w);
+    created.warm = warm;
+    created.ready_ms = std::chrono::duration<double, std::milli>(base::Clock::now() - begun).count();
+    if (changed) changed(w->record.id, true);
+    co_return created;
+}
+
+Task<Status> Workspaces::Impl::furnish(Ptr w, CreateRequest const& request, std::string& note) {
+    if (!request.git_url.empty()) {
+        // Only inside: nothing of a repository is read by the host. "--" ends git's options.
+        sandbox::ProcessSpec spec;
+        spec.id = "p-" + base::random_id(10);
+        spec.command = "git clone --depth 1 -- " + quoted(request.git_url) + " . 2>&1";
+        spec.wait = kCloneLimit;
+        auto cloned = co_await w->sandbox->guest().start(spec);
+        if (!cloned) co_return cloned.error();
+        if (cloned->running || cloned->exit_code != 0)
+            co_return base::error(base::errc::unavailable, "git_url: git clone " + (cloned->running ? std::string("took longer than 5 minutes") : "ended with " + std::to_string(cloned->exit_code)) + ": " +
+                                                               cloned->output.substr(0, 600) + " (is its host in network.allow?)");
+        note = "cloned " + request.git_url;
+    }
+    if (!request.files.empty()) {
+        auto volume = co_await volumes.open_volume(w->record.volume);
+        if (!volume) co_return volume.error();
+        auto write = [v = *volume, files = request.files]() -> Status {
+            for (auto const& [path, content] : files) {
+                std::string const relative = path.starts_with("/workspace/") ? path.substr(11) : path;
+                if (auto s = v->files().replace(relative, content); !s) return base::wrap(s.error(), "files");
+            }
+            return {};
+        };
+        co_return co_await base::blocking(pool, std::move(write));
+    }
+    co_return Status();
+}
+
+}  // namespace workspace

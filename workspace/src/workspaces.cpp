@@ -1,0 +1,226 @@
+#include "impl.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace workspace {
+
+std::int64_t now_ms() {
+    return std::chrono::duration_cast<base::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+namespace {
+
+base::Error unknown(std::string const& id) {
+    return base::error(base::errc::not_found, "there is no workspace \"" + id.substr(0, 80) + "\"; workspace_list shows yours, workspace_create makes one");
+}
+
+constexpr std::size_t kProcessesRemembered = 20'000;
+
+}  // namespace
+
+Lease::Lease(std::shared_ptr<Workspace> w) : workspace_(std::move(w)) { ++workspace_->leases; }
+Lease::Lease(Lease&&) noexcept = default;
+Lease& Lease::operator=(Lease&& other) noexcept {
+    std::swap(workspace_, other.workspace_);
+    std::swap(sandbox_, other.sandbox_);
+    std::swap(restarted_, other.restarted_);
+    return *this;
+}
+Lease::~Lease() {
+    if (!workspace_) return;
+    --workspace_->leases;
+    workspace_->used();
+}
+std::string const& Lease::id() const { return workspace_->record.id; }
+
+Workspaces::Workspaces(asio::io_context& io, base::BlockingPool& pool, config::Settings const& config, registry::Registry& records,
+                       sandbox::Sandboxes& sandboxes, VolumeStore& volumes, sandbox::EgressProxy& egress)
+    : impl_(std::make_unique<Impl>(io, pool, config, records, sandboxes, volumes, egress)) {}
+Workspaces::~Workspaces() = default;
+
+Result<Workspaces::Impl::Ptr> Workspaces::Impl::find(std::string const& owner, std::string const& id) const {
+    auto const it = table.find(id);
+    if (it != table.end() && it->second->record.owner == owner && !it->second->deleted) return it->second;
+    // Agents remember names; a name that is unique for its owner is as good as the id.
+    if (auto named = find_by(owner, &registry::WorkspaceRecord::name, id)) return named;
+    return unknown(id);
+}
+
+Workspaces::Impl::Ptr Workspaces::Impl::find_by(std::string const& owner, std::string registry::WorkspaceRecord::*field, std::string const& value) const {
+    if (value.empty()) return nullptr;
+    for (auto const& [id, w] : table)
+        if (w->record.*field == value && w->record.owner == owner && !w->deleted) return w;
+    return nullptr;
+}
+
+View Workspaces::Impl::view(Workspace const& w) const {
+    View v;
+    v.id = w.record.id;
+    v.name = w.record.name;
+    v.template_name = w.record.template_name;
+    v.state = w.deleted ? "deleting" : w.starting ? "starting" : w.sandbox ? (w.sandbox->frozen() ? "frozen" : "running") : "stopped";
+    v.generation = w.record.generation;
+    v.limits = w.settings.limits;
+    v.disk_bytes = w.settings.disk_bytes;
+    v.allow = w.settings.allow;
+    v.idle = w.settings.idle;
+    v.last_error = w.record.last_error;
+    v.created_ms = w.record.created_ms;
+    v.active_ms = w.record.active_ms;
+    return v;
+}
+
+Task<RecoveryReport> Workspaces::recover() { return impl_->recover(); }
+void Workspaces::start_idle_policy() { asio::co_spawn(impl_->io, impl_->idle_loop(), asio::detached); }
+
+Task<Result<Created>> Workspaces::create(std::string owner, CreateRequest request) {
+    auto created = co_await impl_->create(owner, std::move(request));
+    if (created && created->existed) {
+        // The same workspace as before is handed out ready to use.
+        auto lease = co_await awake(owner, created->view.id);
+        if (!lease) co_return lease.error();
+        auto seen = get(owner, created->view.id);
+        if (seen) created->view = *seen;
+    }
+    co_return created;
+}
+
+Result<View> Workspaces::get(std::string const& owner, std::string const& id) const {
+    auto w = impl_->find(owner, id);
+    if (!w) return w.error();
+    return impl_->view(**w);
+}
+
+std::vector<View> Workspaces::list(std::string const& owner) const {
+    std::vector<View> out;
+    for (auto const& [id, w] : impl_->table)
+        if (w->record.owner == owner && !w->deleted) out.push_back(impl_->view(*w));
+    std::sort(out.begin(), out.end(), [](View const& a, View const& b) { return std::tie(b.created_ms, a.id) < std::tie(a.created_ms, b.id); });
+    return out;
+}
+
+Task<Status> Workspaces::remove(std::string owner, std::string id) {
+    auto w = impl_->find(owner, id);
+    if (!w) co_return w.error();
+    auto held = co_await (*w)->turn.take();
+    if ((*w)->deleted) co_return unknown(id);
+    // Once begun it goes on: the caller's leaving must not stop it half-way.
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_return co_await impl_->destroy(*w);
+}
+
+Task<Status> Workspaces::stop(std::string owner, std::string id) {
+    auto w = impl_->find(owner, id);
+    if (!w) co_return w.error();
+    auto held = co_await (*w)->turn.take();
+    co_return co_await impl_->put_to_sleep(*w, "");
+}
+
+Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
+    auto found = impl_->find(owner, id);
+    if (!found) co_return found.error();
+    auto w = *found;
+    Lease lease(w);
+    w->used();
+    auto const now = now_ms();
+    if (now - w->record.active_ms > 1000) {
+        w->record.active_ms = now;
+        impl_->records.touch_workspace_lazy(w->record.id, now);
+    }
+    if (w->sandbox && !w->sandbox->frozen() && w->sandbox->alive() && !w->starting && !w->deleted) {
+        lease.sandbox_ = w->sandbox;
+        co_return lease;
+    }
+    auto held = co_await w->turn.take();
+    bool restarted = false;
+    auto woken = co_await impl_->wake(w, restarted);
+    if (!woken) co_return woken.error();
+    lease.restarted_ = restarted;
+    lease.sandbox_ = w->sandbox;
+    co_return lease;
+}
+
+Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::string path) {
+    auto w = impl_->find(owner, id);
+    if (!w) co_return w.error();
+    (*w)->used();
+    auto below = [&](std::string_view prefix) { return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/'); };
+    auto rest = [&](std::string_view prefix) {
+        auto tail = path.substr(prefix.size());
+        tail.erase(0, std::min(tail.find_first_not_of('/'), tail.size()));
+        return tail.empty() ? std::string(".") : tail;
+    };
+    bool const home = below("/home/agent") || below("~");
+    bool const inside = !path.starts_with("/") || below("/workspace") || home;
+    Place place;
+    place.path = path;
+    if (!inside) co_return place;
+    auto volume = co_await impl_->volumes.open_volume((*w)->record.volume);
+    if (!volume) co_return volume.error();
+    place.volume = *volume;
+    place.root = home ? &place.volume->home() : &place.volume->files();
+    if (home) place.path = rest(path[0] == '~' ? "~" : "/home/agent");
+    else if (below("/workspace")) place.path = rest("/workspace");
+    co_return place;
+}
+
+Result<sandbox::Usage> Workspaces::usage(std::string const& owner, std::string const& id) const {
+    auto w = impl_->find(owner, id);
+    if (!w) return w.error();
+    if (!(*w)->sandbox) return sandbox::Usage{};
+    return (*w)->sandbox->usage();
+}
+
+Result<VolumeUsage> Workspaces::disk(std::string const& owner, std::string const& id) const {
+    auto w = impl_->find(owner, id);
+    if (!w) return w.error();
+    return impl_->volumes.usage_of((*w)->record.volume);
+}
+
+Task<Result<registry::ProcessRecord>> Workspaces::process(std::string owner, std::string process_id) {
+    registry::ProcessRecord record;
+    if (auto const it = impl_->processes.find(process_id); it != impl_->processes.end()) {
+        record = it->second;
+    } else {
+        auto stored = co_await impl_->records.process(process_id);
+        if (!stored) co_return stored.error();
+        if (stored->has_value()) record = std::move(**stored);
+    }
+    if (record.id.empty() || !impl_->find(owner, record.workspace))
+        co_return base::error(base::errc::not_found, "there is no process \"" + process_id.substr(0, 80) + "\"; run_command returns process_id, workspace_get with include [\"processes\"] lists them");
+    co_return record;
+}
+
+void Workspaces::remember(registry::ProcessRecord record) {
+    auto& known = impl_->processes;
+    if (record.generation == 0)
+        if (auto const it = impl_->table.find(record.workspace); it != impl_->table.end()) record.generation = it->second->record.generation;
+    if (known.size() >= kProcessesRemembered)
+        for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;) it = it->second.running ? std::next(it) : known.erase(it);
+    impl_->records.put_process_lazy(record);
+    auto const id = record.id;
+    known.insert_or_assign(id, std::move(record));
+}
+
+void Workspaces::on_change(std::function<void(std::string const&, bool)> handler) { impl_->changed = std::move(handler); }
+std::size_t Workspaces::count() const { return impl_->table.size(); }
+asio::any_io_executor Workspaces::executor() const { return impl_->io.get_executor(); }
+
+Task<void> Workspaces::shut_down(bool stop_all) {
+    impl_->stopping = true;
+    impl_->idle_timer.cancel();
+    if (!stop_all) co_return;
+    auto const everything = std::vector<Impl::Ptr>([&] {
+        std::vector<Impl::Ptr> out;
+        for (auto const& [id, w] : impl_->table) out.push_back(w);
+        return out;
+    }());
+    for (auto const& w : everything) {
+        auto held = co_await w->turn.take();
+        (void)co_await impl_->put_to_sleep(w, "");
+    }
+}
+
+}  // namespace workspace

@@ -1,0 +1,146 @@
+#include "engine.hpp"
+
+#include <base/files.hpp>
+#include <base/ids.hpp>
+#include <base/syscalls.hpp>
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+namespace host {
+namespace {
+
+constexpr char const* kInstructions =
+    "berth gives you Linux workspaces in sandboxes of their own. Start with workspace_create, then write_file and run_command. Files in "
+    "/workspace last; background commands go on and read_process_output reads them. Pass workspace_id in every call.";
+
+base::Result<base::Secret> token_in(std::string const& path) {
+    struct stat st{};
+    if (::stat(path.c_str(), &st) == 0) {
+        if (st.st_mode & 077) return base::error(base::errc::denied, path + " can be read by others: run chmod 600 on it");
+        auto text = base::read_file(path, 4096);
+        if (!text) return text.error();
+        while (!text->empty() && (text->back() == '\n' || text->back() == ' ')) text->pop_back();
+        if (text->size() < 20) return base::error(base::errc::corrupt, path + " holds no token: delete it and a new one is made");
+        return base::Secret(std::move(*text));
+    }
+    auto const token = "berth-" + base::random_id(20);
+    if (auto s = base::replace_file(path, token + "\n", 0600); !s) return s.error();
+    return base::Secret(token);
+}
+
+sandbox::Options sandbox_options(EngineOptions const& o) {
+    sandbox::Options out;
+    out.directory = o.data_dir;
+    out.guest_binary = o.guest_binary;
+    auto const& s = o.settings;
+    for (auto const& entry : std::filesystem::directory_iterator(s.templates_dir, std::filesystem::directory_options::skip_permission_denied)) {
+        auto const name = entry.path().filename().string();
+        if (name.starts_with(".") || !std::filesystem::is_directory(entry.path() / "rootfs")) continue;
+        auto stamp = base::read_file((entry.path() / "stamp").string(), 4096);
+        out.templates[name] = {name, (entry.path() / "rootfs").string(), stamp ? *stamp : ""};
+    }
+    for (auto const& [name, pool] : s.pools) out.pool[name] = {pool.ready, pool.awake};
+    out.default_limits = {s.limits.memory_bytes, s.limits.cpus, s.limits.pids};
+    out.max_sandboxes = s.max_sandboxes;
+    out.max_boots = s.max_boots;
+    return out;
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineOptions options) {
+    std::unique_ptr<Engine> e(new Engine(io, std::move(options)));
+    auto const& dir = e->options_.data_dir;
+    auto const& settings = e->options_.settings;
+    if (::geteuid() != 0) return base::error(base::errc::denied, "berth's engine needs root (mounts and cgroups): run it with sudo");
+    if (auto s = base::sys::mkdir(dir, 0700); !s) return s.error();
+    if (::access(dir.c_str(), W_OK) != 0) return base::errno_error("data directory " + dir);
+    if (!std::filesystem::is_directory(settings.templates_dir))
+        return base::error(base::errc::unavailable, "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+    auto records = registry::Registry::open(io, dir);
+    if (!records) return records.error();
+    e->records_ = std::move(*records);
+    auto token = token_in(dir + "/token");
+    if (!token) return token.error();
+    e->token_ = std::move(*token);
+    auto sandboxes = sandbox::Sandboxes::open(io, e->pool_, sandbox_options(e->options_));
+    if (!sandboxes) return sandboxes.error();
+    e->sandboxes_ = std::move(*sandboxes);
+    workspace::VolumeStore::Options volumes;
+    volumes.directory = dir + "/volumes";
+    volumes.default_bytes = settings.limits.disk_bytes;
+    auto store = workspace::VolumeStore::open(io, e->pool_, volumes);
+    if (!store) return store.error();
+    e->volumes_ = std::move(*store);
+    sandbox::EgressProxy::Options egress;
+    egress.insecure_private_addresses = settings.network.insecure_private_addresses;
+    e->egress_ = std::make_unique<sandbox::EgressProxy>(io, egress, [records = e->records_.get()](sandbox::EgressProxy::Record const& r) {
+        records->audit_lazy(r.workspace_id, r.allowed ? "egress allowed" : "egress refused", {{"host", r.host}, {"port", r.port}, {"reason", r.reason}});
+    });
+    e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_, *e->sandboxes_, *e->volumes_, *e->egress_);
+    e->tools_ = std::make_unique<Tools>(Tools{*e->workspaces_, *e->records_, e->pool_, settings});
+    return e;
+}
+
+Task<void> Engine::start() {
+    mcp::Features features;
+    features.name = "berth";
+    features.title = "berth";
+    features.version = options_.version;
+    features.instructions = kInstructions;
+    features.default_toolsets = {options_.settings.toolsets.begin(), options_.settings.toolsets.end()};
+    auto key = co_await records_->secret("mcp-state", 32);
+    features.state_key = key.value();
+    for (auto group : {workspace_tools, process_tools, file_tools})
+        for (auto& tool : group(*tools_)) features.tools.push_back(std::move(tool));
+    mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
+    auto const report = co_await workspaces_->recover();
+    spdlog::info("recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers removed, {} volumes removed", report.adopted,
+                 report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed, report.sandboxes.leftovers_removed, report.forgotten_volumes);
+    sandboxes_->start_filling();
+    volumes_->start_stocking();
+    workspaces_->start_idle_policy();
+    ready_ = true;
+}
+
+Task<void> Engine::stop(bool stop_all) {
+    ready_ = false;
+    if (mcp_) co_await mcp_->stop();
+    co_await workspaces_->shut_down(stop_all);
+    co_await sandboxes_->stop(stop_all);
+    co_await volumes_->stop(stop_all);
+    co_await records_->close();
+}
+
+std::string Engine::metrics() const {
+    std::string out = "# TYPE berth_workspaces gauge\nberth_workspaces " + std::to_string(workspaces_->count()) + "\n# TYPE berth_sandboxes gauge\nberth_sandboxes " +
+                      std::to_string(sandboxes_->running()) + "\n# TYPE berth_boots_total counter\nberth_boots_total " + std::to_string(sandboxes_->boots()) + "\n# TYPE berth_pool_ready gauge\n";
+    for (auto const& [name, stock] : sandboxes_->stock()) out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
+    return out;
+}
+
+std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {
+    auto text = [](http::Reply& reply, http::Status status, std::string body) -> Task<void> {
+        http::Fields fields;
+        fields.set("Content-Type", "text/plain; charset=utf-8");
+        (void)co_await reply.send(status, std::move(fields), std::move(body));
+    };
+    std::vector<http::Route> routes;
+    routes.push_back({"/mcp", {http::Verb::post, http::Verb::get, http::Verb::delete_}, http::Access::token, 16 << 20, mcp_->http_handler()});
+    routes.push_back({"/healthz", {http::Verb::get}, http::Access::open, 0, [text](http::Request, http::Reply& r) -> Task<void> { co_await text(r, http::Status::ok, "ok\n"); }});
+    routes.push_back({"/readyz", {http::Verb::get}, http::Access::open, 0, [this, text](http::Request, http::Reply& r) -> Task<void> {
+                          co_await text(r, ready_ ? http::Status::ok : http::Status::service_unavailable, ready_ ? "ready\n" : "starting\n");
+                      }});
+    routes.push_back({"/metrics", {http::Verb::get}, http::Access::token, 0, [this, text](http::Request, http::Reply& r) -> Task<void> { co_await text(r, http::Status::ok, metrics()); }});
+    routes.push_back({"/shutdown", {http::Verb::post}, http::Access::token, 0, [text, shut_down](http::Request request, http::Reply& r) -> Task<void> {
+                          co_await text(r, http::Status::accepted, "stopping\n");
+                          shut_down(request.query == "all");
+                      }});
+    return routes;
+}
+
+}  // namespace host

@@ -1,0 +1,60 @@
+#pragma once
+#include "tools/tools.hpp"
+
+#include <base/blocking.hpp>
+#include <base/ids.hpp>
+#include <config/settings.hpp>
+#include <http/server.hpp>
+#include <mcp/server.hpp>
+#include <sandbox/egress.hpp>
+#include <sandbox/sandboxes.hpp>
+#include <workspace/volume.hpp>
+#include <workspace/workspaces.hpp>
+
+#include <memory>
+#include <string>
+
+namespace host {
+
+struct EngineOptions {
+    std::string data_dir;
+    std::string guest_binary;
+    std::string version;
+    config::Settings settings;
+};
+
+/// Everything wired together, in the order in which it needs each other; destruction undoes it. Threads: the I/O thread.
+class Engine {
+  public:
+    /// Opens the data directory (made when missing, 0700) and takes it for this process. One line says what is in the way.
+    static base::Result<std::unique_ptr<Engine>> open(asio::io_context&, EngineOptions);
+    /// Takes back what runs, then fills the pool and the volume stock.
+    Task<void> start();
+    /// `stop_all` also ends the sandboxes; else they go on for the next server.
+    Task<void> stop(bool stop_all);
+
+    mcp::Server& mcp() { return *mcp_; }
+    base::Secret const& token() const { return token_; }
+    /// The routes of the control plane: /mcp, /healthz, /readyz, /metrics, and /shutdown for the private socket.
+    std::vector<http::Route> routes(std::function<void(bool stop_all)> shut_down);
+    bool ready() const { return ready_; }
+
+  private:
+    Engine(asio::io_context& io, EngineOptions options) : io_(io), options_(std::move(options)) {}
+    std::string metrics() const;
+
+    asio::io_context& io_;
+    EngineOptions options_;
+    base::BlockingPool pool_{8};
+    base::Secret token_;
+    bool ready_ = false;
+    std::unique_ptr<registry::Registry> records_;
+    std::unique_ptr<sandbox::Sandboxes> sandboxes_;
+    std::unique_ptr<workspace::VolumeStore> volumes_;
+    std::unique_ptr<sandbox::EgressProxy> egress_;
+    std::unique_ptr<workspace::Workspaces> workspaces_;
+    std::unique_ptr<Tools> tools_;
+    std::unique_ptr<mcp::Server> mcp_;
+};
+
+}  // namespace host

@@ -1,0 +1,254 @@
+#include "tools.hpp"
+
+#include <base/ids.hpp>
+
+#include <signal.h>
+
+#include <algorithm>
+
+namespace host {
+namespace {
+
+constexpr std::int64_t kMaxWait = 3'600'000;
+constexpr std::size_t kDefaultOutput = 12'000;
+
+Json const kProcess = {{"process_id", "string"}, {"state", "string"},     {"exit_code", "integer"}, {"signal", "integer"},     {"reason", "string"},
+                       {"duration_ms", "integer"}, {"output", "string"}, {"truncated", "boolean"}, {"total_bytes", "integer"}, {"output_path", "string"},
+                       {"cursor", "integer"}};
+
+registry::ProcessRecord record_of(std::string workspace, std::string command, sandbox::ProcessView const& p) {
+    registry::ProcessRecord r;
+    r.id = p.id;
+    r.workspace = std::move(workspace);
+    r.command = command.substr(0, 500);
+    r.running = p.running;
+    r.exit_code = p.exit_code;
+    r.signal = p.signal;
+    r.reason = p.reason;
+    r.started_ms = p.started_ms;
+    r.ended_ms = p.ended_ms;
+    r.total_bytes = p.total_bytes;
+    return r;
+}
+
+Json structured(sandbox::ProcessView const& p, std::string output) {
+    Json j = {{"process_id", p.id}, {"state", p.running ? "running" : "exited"}, {"output", std::move(output)}, {"total_bytes", p.total_bytes},
+              {"reason", p.running ? "timeout" : p.reason}, {"truncated", !p.tail.empty()}};
+    if (!p.running && p.signal == 0) j["exit_code"] = p.exit_code;
+    if (p.signal) j["signal"] = p.signal;
+    if (!p.running) j["duration_ms"] = p.ended_ms - p.started_ms;
+    if (!p.output_path.empty()) j["output_path"] = p.output_path;
+    return j;
+}
+
+std::string ending(sandbox::ProcessView const& p) {
+    if (p.running) return "[still running as " + p.id + "; read_process_output waits for more, stop_process ends it]";
+    if (p.signal) return "[ended by signal " + std::to_string(p.signal) + " (" + p.reason + ")]";
+    return "[exit code " + std::to_string(p.exit_code) + "]";
+}
+
+std::string joined(std::string text, std::string const& last) {
+    if (!text.empty() && text.back() != '\n') text += '\n';
+    return text + last;
+}
+
+int signal_number(std::string const& name) {
+    static std::map<std::string, int> const known{{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT}, {"HUP", SIGHUP}, {"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}};
+    return known.at(name);
+}
+
+}  // namespace
+
+std::vector<mcp::Tool> process_tools(Tools& t) {
+    using Type = Field::Type;
+    std::vector<mcp::Tool> tools;
+    Field const process_id{.name = "process_id", .description = "From run_command", .required = true, .example = "p-...", .max_length = 100};
+
+    tools.push_back(make_tool(
+        {.name = "run_command",
+         .title = "Run a command",
+         .description = "Run a shell command in a workspace (bash, cwd /workspace). After timeout_ms it goes on in the background and "
+                        "process_id reads it. Long output keeps head and tail.",
+         .fields = {workspace_id_field(),
+                    {.name = "command", .required = true, .example = "python3 main.py", .max_length = 256 * 1024},
+                    {.name = "cwd", .example = "/workspace/src", .aliases = {"working_dir"}, .max_length = 4096},
+                    {.name = "env", .type = Type::string_map, .example = {{"DEBUG", "1"}}},
+                    {.name = "stdin", .description = "Given to the command, then end of file", .max_length = 4 << 20},
+                    {.name = "timeout_ms", .type = Type::integer, .description = "Default 50000", .example = 50000, .minimum = 0, .maximum = kMaxWait, .aliases = {"timeout"}},
+                    {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
+                    {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
+                    {.name = "max_output_chars", .type = Type::integer, .example = 12000, .minimum = 100, .maximum = 60'000}},
+         .output = kProcess,
+         .hints = {.destructive = true, .open_world = true},
+         .may_be_task = true},
+        [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            auto awake = co_await t.workspaces.awake(call.caller().principal, a.string("workspace_id"));
+            auto lease = value_of(std::move(awake));
+            sandbox::ProcessSpec spec;
+            spec.id = "p-" + base::random_id(16);
+            spec.command = a.string("command");
+            auto const cwd = a.string("cwd", "/workspace");
+            spec.cwd = cwd.starts_with("/") ? cwd : "/workspace/" + cwd;
+            spec.env = a.string_map("env");
+            spec.pty = a.boolean("pty", false);
+            spec.stdin_bytes = a.string("stdin");
+            bool const background = a.boolean("background", false);
+            spec.stdin_open = background || spec.pty;
+            spec.wait = base::milliseconds(background ? 0 : a.integer("timeout_ms", 50'000));
+            spec.max_output = static_cast<std::size_t>(a.integer("max_output_chars", kDefaultOutput));
+            // Recorded before it exists: after a crash the guest is asked what became of it.
+            sandbox::ProcessView about_to;
+            about_to.id = spec.id;
+            about_to.running = true;
+            t.workspaces.remember(record_of(lease.id(), spec.command, about_to));
+            bool finished = false;
+            struct StopOnCancel {     // the caller went away while it waited: the work inside ends too
+                Tools& tools; std::string owner, workspace, process; bool& done;
+                ~StopOnCancel() {
+                    if (done) return;
+                    auto stop = [](Tools& ts, std::string o, std::string w, std::string p) -> Task<void> {
+                        auto again = co_await ts.workspaces.awake(o, w);
+                        if (again) (void)co_await again->guest().stop(p, SIGTERM, base::milliseconds(2'000));
+                    };
+                    asio::co_spawn(tools.workspaces.executor(), stop(tools, owner, workspace, process), asio::detached);
+                }
+            } guard{t, call.caller().principal, lease.id(), spec.id, finished};
+            auto const id = spec.id;
+            auto const command = spec.command;
+            auto started = co_await lease.guest().start(std::move(spec));
+            finished = true;
+            if (!started) {
+                about_to.running = false;
+                about_to.reason = "lost";
+                t.workspaces.remember(record_of(lease.id(), command, about_to));
+                throw ToolFailure(started.error());
+            }
+            t.workspaces.remember(record_of(lease.id(), command, *started));
+            std::string text = plain_text(started->output);
+            if (!started->tail.empty()) {
+                auto const cut = started->total_bytes - started->output.size() - started->tail.size();
+                text = joined(std::move(text), "[... " + std::to_string(cut) + " bytes cut" + (started->output_path.empty() ? "" : "; all of it is in " + started->output_path) + " ...]\n") + plain_text(started->tail);
+            }
+            Json out = structured(*started, text);
+            if (background && started->running) out["reason"] = "background";
+            std::string shown = joined(std::move(text), ending(*started));
+            if (lease.restarted()) shown += "\n[the workspace had been stopped and was started again from its files]";
+            co_return ToolResult::text(std::move(shown), std::move(out));
+        }));
+
+    tools.push_back(make_tool(
+        {.name = "read_process_output",
+         .title = "Read a process's output",
+         .description = "Output of a command from cursor on; waits up to wait_ms for something new or the end. Works after the exit too.",
+         .fields = {process_id,
+                    {.name = "cursor", .type = Type::integer, .description = "Byte offset; from the last answer", .example = 0, .minimum = 0, .maximum = 1e15},
+                    {.name = "wait_ms", .type = Type::integer, .example = 10000, .minimum = 0, .maximum = 50'000},
+                    {.name = "tail_lines", .type = Type::integer, .description = "Only the last lines", .example = 50, .minimum = 1, .maximum = 5000},
+                    {.name = "grep", .description = "Only lines that contain this text", .max_length = 500}},
+         .output = kProcess,
+         .hints = {.read_only = true, .idempotent = true}},
+        [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            auto found = co_await t.workspaces.process(call.caller().principal, a.string("process_id"));
+            auto record = value_of(std::move(found));
+            auto const tail_lines = a.integer("tail_lines", 0);
+            auto offset = static_cast<std::uint64_t>(a.integer("cursor", 0));
+            auto const view = value_of(t.workspaces.get(call.caller().principal, record.workspace));
+            sandbox::ProcessView p;
+            bool live = record.generation == view.generation && view.state != "stopped";
+            if (live) {
+                auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
+                auto lease = value_of(std::move(awake));
+                if (tail_lines) offset = record.total_bytes > 200'000 ? record.total_bytes - 200'000 : 0;
+                auto read = co_await lease.guest().read(record.id, offset, tail_lines ? 256 * 1024 : 48'000, base::milliseconds(a.integer("wait_ms", 0)));
+                live = read.has_value();
+                if (read) {
+                    p = std::move(*read);
+                    t.workspaces.remember(record_of(record.workspace, record.command, p));
+                } else if (!base::is(read.error(), base::errc::not_found)) {
+                    throw ToolFailure(read.error());
+                }
+            }
+            if (!live) {
+                p.id = record.id;
+                p.exit_code = record.exit_code;
+                p.signal = record.signal;
+                p.reason = record.reason.empty() ? "lost" : record.reason;
+                p.started_ms = record.started_ms;
+                p.ended_ms = record.ended_ms;
+                p.total_bytes = record.total_bytes;
+                p.offset = std::max(offset, record.tail_offset);
+                if (p.offset - record.tail_offset < record.tail.size()) p.output = record.tail.substr(p.offset - record.tail_offset);
+            }
+            auto const next = p.offset + p.output.size();
+            std::string text = plain_text(p.output);
+            if (auto const needle = a.string("grep"); !needle.empty() || tail_lines) {
+                std::vector<std::string_view> lines;
+                for (std::string_view rest = text; !rest.empty();) {
+                    auto const end = rest.find('\n');
+                    auto const line = rest.substr(0, end);
+                    rest = end == rest.npos ? std::string_view{} : rest.substr(end + 1);
+                    if (needle.empty() || line.find(needle) != line.npos) lines.push_back(line);
+                }
+                std::string kept;
+                auto const from = tail_lines && lines.size() > static_cast<std::size_t>(tail_lines) ? lines.size() - static_cast<std::size_t>(tail_lines) : 0;
+                for (auto i = from; i < lines.size(); ++i) kept += std::string(lines[i]) + "\n";
+                text = std::move(kept);
+            }
+            Json out = structured(p, text);
+            if (p.running) out["reason"] = "running";
+            out["cursor"] = next;
+            co_return ToolResult::text(joined(std::move(text), ending(p)), std::move(out));
+        }));
+
+    tools.push_back(make_tool(
+        {.name = "send_process_input",
+         .title = "Type into a process",
+         .description = "Write to a background or pty command's stdin. End a line with \\n. Answers with what it wrote within wait_ms.",
+         .fields = {process_id,
+                    {.name = "input", .required = true, .example = "print(1)\n", .max_length = 1 << 20},
+                    {.name = "eof", .type = Type::boolean, .description = "Close stdin afterwards"},
+                    {.name = "wait_ms", .type = Type::integer, .example = 500, .minimum = 0, .maximum = 50'000}},
+         .output = kProcess,
+         .hints = {.destructive = true}},
+        [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            auto found = co_await t.workspaces.process(call.caller().principal, a.string("process_id"));
+            auto record = value_of(std::move(found));
+            auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
+            auto lease = value_of(std::move(awake));
+            auto before = co_await lease.guest().read(record.id, 1ull << 60, 1, base::milliseconds(0));
+            auto const from = value_of(std::move(before)).total_bytes;
+            auto sent = co_await lease.guest().input(record.id, a.string("input"), a.boolean("eof", false));
+            require(sent);
+            auto read = co_await lease.guest().read(record.id, from, 12'000, base::milliseconds(a.integer("wait_ms", 500)));
+            auto p = value_of(std::move(read));
+            auto text = plain_text(p.output);
+            Json out = structured(p, text);
+            if (p.running) out["reason"] = "running";
+            out["cursor"] = p.offset + p.output.size();
+            co_return ToolResult::text(joined(std::move(text), ending(p)), std::move(out));
+        }));
+
+    tools.push_back(make_tool(
+        {.name = "stop_process",
+         .title = "Stop a process",
+         .description = "Signal a command and everything it started; what is left after grace_ms is killed.",
+         .fields = {process_id,
+                    {.name = "signal", .example = "TERM", .values = {"TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2"}},
+                    {.name = "grace_ms", .type = Type::integer, .example = 3000, .minimum = 0, .maximum = 60'000}},
+         .output = kProcess,
+         .hints = {.destructive = true, .idempotent = true}},
+        [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            auto found = co_await t.workspaces.process(call.caller().principal, a.string("process_id"));
+            auto record = value_of(std::move(found));
+            auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
+            auto lease = value_of(std::move(awake));
+            auto stopped = co_await lease.guest().stop(record.id, signal_number(a.string("signal", "TERM")), base::milliseconds(a.integer("grace_ms", 3000)));
+            auto p = value_of(std::move(stopped));
+            t.workspaces.remember(record_of(record.workspace, record.command, p));
+            Json out = structured(p, "");
+            co_return ToolResult::text(ending(p), std::move(out));
+        }));
+    return tools;
+}
+
+}  // namespace host

@@ -1,0 +1,71 @@
+#pragma once
+#include "arguments.hpp"
+
+#include <base/blocking.hpp>
+#include <config/settings.hpp>
+#include <mcp/features.hpp>
+#include <registry/registry.hpp>
+#include <workspace/workspaces.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+// The table of tools, one file per group. A tool is its fields, its description and one handler, side by side.
+namespace host {
+
+using base::Task;
+using mcp::Call;
+using mcp::ToolResult;
+
+/// What tools work with. Outlives every call.
+struct Tools {
+    workspace::Workspaces& workspaces;
+    registry::Registry& records;
+    base::BlockingPool& pool;
+    config::Settings const& settings;
+};
+
+struct Hints {
+    bool read_only = false, destructive = false, idempotent = false, open_world = false;
+};
+
+struct ToolSpec {
+    std::string name, title, description;
+    std::vector<Field> fields;
+    Json output;                                        ///< properties of the structured result: name to type
+    Hints hints;
+    std::string toolset = "core";
+    bool may_be_task = false;
+};
+using Handler = std::function<Task<ToolResult>(Arguments, Call&)>;
+
+/// Checks arguments, runs the handler, and turns BadArgument and ToolFailure into results.
+mcp::Tool make_tool(ToolSpec spec, Handler handler);
+
+/// A failed tool call, for the model to read: what failed and what to do next.
+struct ToolFailure : std::exception {
+    explicit ToolFailure(base::Error const& e) : message(e.message()) {}
+    explicit ToolFailure(std::string text) : message(std::move(text)) {}
+    char const* what() const noexcept override { return message.c_str(); }
+    std::string message;
+};
+template <class T>
+T value_of(base::Result<T> result) {
+    if (!result) throw ToolFailure(result.error());
+    return std::move(*result);
+}
+inline void require(base::Status const& status) {
+    if (!status) throw ToolFailure(status.error());
+}
+
+std::vector<mcp::Tool> workspace_tools(Tools&);
+std::vector<mcp::Tool> process_tools(Tools&);
+std::vector<mcp::Tool> file_tools(Tools&);
+
+Field workspace_id_field();
+
+/// Text for a model: UTF-8, without terminal escapes, with the last state of each progress line.
+std::string plain_text(std::string_view output);
+
+}  // namespace host

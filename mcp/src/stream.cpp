@@ -50,6 +50,7 @@ void Stream::end() {
 
 void Stream::resume(std::deque<Event> events) {
     begun = true;
+    retry.reset();
     bytes_ = 0;
     for (auto const& event : events) bytes_ += event.text->size();
     pending = std::move(events);
@@ -117,7 +118,6 @@ Task<bool> Delivery::write_event(Stream::Event event) {
 Task<Delivery::Outcome> Delivery::run(bool at_once) {
     auto const mine = ++stream->generation;
     stream->attached = true;
-    stream->retry.reset();
     stream->wake.notify();                     // the reply before us, if one still waits, gives way
     bool const throws = co_await asio::this_coro::throw_if_cancelled();
     co_await asio::this_coro::throw_if_cancelled(false);

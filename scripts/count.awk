@@ -1,4 +1,4 @@
-# Reads logs of `ctest -V`, of node:test (TAP) and lines "N passed, N failed[, N skipped]" (scripts/conformance), and
+# Reads logs of `ctest -V`, of node:test (TAP) and of scripts/conformance ("server REVISION: N of M required"), and
 # prints "passed failed skipped", counted in test cases. A ctest entry that failed without saying which of its cases
 # did (a crash, a time limit, a program that was not built) counts as one failure. A doctest case that printed
 # "SKIPPED: reason" returned at once and is counted as skipped, not as passed.
@@ -33,10 +33,9 @@ text ~ /^ *ok .* # SKIP / {
     reasons[reason]++
     next
 }
-id == "-" && /^[0-9]+ passed, [0-9]+ failed/ {
-    passed += $1
-    failed += $3
-    skipped += (NF >= 5) ? $5 : 0
+id == "-" && /^server [0-9-]+: [0-9]+ of [0-9]+ required$/ {
+    passed += $3
+    failed += $5 - $3
     next
 }
 # "  3/12 Test  #3: test_config ......   Passed    0.42 sec"

@@ -83,8 +83,8 @@ export class Berth {
 
     get token() { return readFileSync(join(this.data, 'token'), 'utf8').trim(); }
 
-    /** argv of the stdio connection, program first. */
-    get stdio() { return [binary, 'stdio', '--data', this.data]; }
+    /** argv of a server of its own on stdin and stdout, program first; one at a time has the directory. */
+    get stdio() { return [binary, 'stdio', '--data', join(this.directory, 'stdio')]; }
 
     async stop() {
         const down = await run(binary, ['down', '--data', this.data], { timeout: 60_000 }).catch((error) => error);

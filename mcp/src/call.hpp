@@ -9,8 +9,8 @@ struct Origin {
     Caller caller;
     bool modern = false;
     Json capabilities = Json::object();
-    Json progress_token;                       ///< null = none
-    std::optional<LogLevel> log_level;         ///< nothing = no log messages
+    Json progress_token;                ///< null = none
+    std::optional<LogLevel> log_level;  ///< nothing = no log messages
 };
 
 std::string_view to_string(LogLevel);
@@ -31,7 +31,8 @@ class Asker {
 
 class ActiveCall final : public Call {
   public:
-    ActiveCall(Origin origin, std::shared_ptr<Outlet> outlet) : origin_(std::move(origin)), outlet_(std::move(outlet)) {}
+    ActiveCall(Origin origin, std::shared_ptr<Outlet> outlet)
+        : origin_(std::move(origin)), outlet_(std::move(outlet)) {}
 
     Caller const& caller() const override { return origin_.caller; }
     Json const& client_capabilities() const override { return origin_.capabilities; }
@@ -51,12 +52,13 @@ class ActiveCall final : public Call {
     /// From now on the call is a task: its questions go to `asker`, its progress messages to `on_progress`.
     void become_task(std::shared_ptr<Asker> asker, std::function<void(std::string)> on_progress);
     std::shared_ptr<Outlet> const& outlet() const { return outlet_; }
-    /// Answers that `ask` has given out so far; they travel in the sealed state, because a retry brings the new ones only.
+    /// Answers that `ask` has given out so far; they travel in the sealed state, because a retry brings the
+    /// new ones only.
     std::map<std::string, Json> const& answered() const { return answered_; }
 
-    Json id;                                   ///< the request's
+    Json id;  ///< the request's
     Round round;
-    bool may_ask = false;                      ///< modern: tools/call, prompts/get and resources/read only
+    bool may_ask = false;  ///< modern: tools/call, prompts/get and resources/read only
     std::shared_ptr<Asker> asker;
     std::function<void(base::milliseconds)> on_close_stream;
 

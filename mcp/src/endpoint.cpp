@@ -1,14 +1,13 @@
 #include "endpoint.hpp"
 
 #include "headers.hpp"
-
 #include <base/timeout.hpp>
 
 namespace mcp {
 namespace {
 
 constexpr base::milliseconds kCursorTtl{24 * 3'600'000};
-constexpr std::size_t kMaxCompletions = 100;   // MCP: at most 100 values
+constexpr std::size_t kMaxCompletions = 100;  // MCP: at most 100 values
 
 std::string cursor_of(Json const& params) {
     auto const it = params.find("cursor");
@@ -22,7 +21,8 @@ RpcException bad_cursor() { return bad_params("Invalid params: unknown or expire
 /// Clients before 2026-07-28 take schemas of objects only.
 Json legacy_definition(Json definition) {
     auto const schema = definition.find("outputSchema");
-    if (schema != definition.end() && schema->value("type", Json(nullptr)) != "object") definition.erase(schema);
+    if (schema != definition.end() && schema->value("type", Json(nullptr)) != "object")
+        definition.erase(schema);
     return definition;
 }
 
@@ -36,12 +36,16 @@ std::string string_param(Json const& params, char const* name) {
 }
 
 Endpoint::Endpoint(asio::io_context& io, Features f, ServerOptions o)
-    : executor(io.get_executor()), features(std::move(f)), options(o), seal(features.state_key),
+    : executor(io.get_executor()),
+      features(std::move(f)),
+      options(o),
+      seal(features.state_key),
       tasks(executor, listeners, options.max_tasks, options.task_ttl) {
     server_info = {{"name", features.name}, {"version", features.version}};
     if (!features.title.empty()) server_info["title"] = features.title;
     for (auto const& tool : features.tools)
-        if (auto params = find_header_params(tool.definition); !params.empty()) header_params_[tool.name] = std::move(params);
+        if (auto params = find_header_params(tool.definition); !params.empty())
+            header_params_[tool.name] = std::move(params);
 }
 
 Json Endpoint::capabilities(bool modern) const {
@@ -70,25 +74,34 @@ std::vector<HeaderParam> const& Endpoint::header_params(Tool const& tool) const 
     return it == header_params_.end() ? none : it->second;
 }
 
-Task<std::optional<Json>> Endpoint::handle(std::string method, Json params, std::shared_ptr<ActiveCall> call) {
+Task<std::optional<Json>> Endpoint::handle(std::string method, Json params,
+                                           std::shared_ptr<ActiveCall> call) {
     std::optional<Json> out;
     if (!features.tools.empty()) {
-        if (method == "tools/call") out = co_await call_tool(std::move(params), call);
-        else if (method == "tools/list") out = list_tools(params, *call);
+        if (method == "tools/call")
+            out = co_await call_tool(std::move(params), call);
+        else if (method == "tools/list")
+            out = list_tools(params, *call);
         if (out) co_return out;
     }
     if (!features.prompts.empty()) {
-        if (method == "prompts/list") out = list_prompts(params, *call);
-        else if (method == "prompts/get") out = co_await get_prompt(std::move(params), call);
+        if (method == "prompts/list")
+            out = list_prompts(params, *call);
+        else if (method == "prompts/get")
+            out = co_await get_prompt(std::move(params), call);
         if (out) co_return out;
     }
     if (features.resources) {
-        if (method == "resources/list") out = co_await list_resources(std::move(params), call);
-        else if (method == "resources/templates/list") out = co_await list_templates(call);
-        else if (method == "resources/read") out = co_await read_resource(std::move(params), call);
+        if (method == "resources/list")
+            out = co_await list_resources(std::move(params), call);
+        else if (method == "resources/templates/list")
+            out = co_await list_templates(call);
+        else if (method == "resources/read")
+            out = co_await read_resource(std::move(params), call);
         if (out) co_return out;
     }
-    if (features.complete && method == "completion/complete") out = co_await complete(std::move(params), call);
+    if (features.complete && method == "completion/complete")
+        out = co_await complete(std::move(params), call);
     co_return out;
 }
 
@@ -97,7 +110,8 @@ Json Endpoint::page(std::vector<Json const*> const& all, char const* member, Jso
     std::size_t begin = 0;
     if (auto const cursor = cursor_of(params); !cursor.empty()) {
         auto const opened = seal.open(member, binding, cursor);
-        if (!opened || !opened->is_number_unsigned() || opened->get<std::size_t>() > all.size()) throw bad_cursor();
+        if (!opened || !opened->is_number_unsigned() || opened->get<std::size_t>() > all.size())
+            throw bad_cursor();
         begin = opened->get<std::size_t>();
     }
     auto const end = std::min(all.size(), begin + std::max<std::size_t>(options.page_size, 1));
@@ -130,13 +144,15 @@ Json Endpoint::list_prompts(Json const& params, Call const& call) const {
 
 Task<Json> Endpoint::get_prompt(Json params, std::shared_ptr<ActiveCall> call) {
     auto const name = string_param(params, "name");
-    auto const prompt = std::find_if(features.prompts.begin(), features.prompts.end(),
-                                     [&name](Prompt const& p) { return p.definition.value("name", "") == name; });
+    auto const prompt =
+        std::find_if(features.prompts.begin(), features.prompts.end(),
+                     [&name](Prompt const& p) { return p.definition.value("name", "") == name; });
     if (prompt == features.prompts.end()) throw bad_params("Unknown prompt: " + name.substr(0, 128));
     Json arguments = params.value("arguments", Json::object());
     if (!arguments.is_object()) throw bad_params("Invalid params: \"arguments\" is an object");
     for (auto const& [key, value] : arguments.items())
-        if (!value.is_string()) throw bad_params("Invalid params: prompt argument \"" + key + "\" is a string");
+        if (!value.is_string())
+            throw bad_params("Invalid params: prompt argument \"" + key + "\" is a string");
     for (auto const& argument : prompt->definition.value("arguments", Json::array())) {
         auto const key = argument.value("name", "");
         if (argument.value("required", false) && !arguments.contains(key))
@@ -156,7 +172,8 @@ Task<Json> Endpoint::list_resources(Json params, std::shared_ptr<ActiveCall> cal
     }
     auto listed = co_await features.resources->list(std::move(cursor), *call);
     Json out{{"resources", std::move(listed.items)}};
-    if (!listed.next_cursor.empty()) out["nextCursor"] = seal.close(purpose, principal, listed.next_cursor, kCursorTtl);
+    if (!listed.next_cursor.empty())
+        out["nextCursor"] = seal.close(purpose, principal, listed.next_cursor, kCursorTtl);
     co_return out;
 }
 
@@ -173,7 +190,8 @@ Task<Json> Endpoint::read_resource(Json params, std::shared_ptr<ActiveCall> call
     auto contents = co_await features.resources->read(uri, *call);
     if (!contents) {
         Json const data{{"uri", uri}};
-        throw rpc_exception(call->modern() ? code::invalid_params : code::resource_not_found, "Resource not found", data);
+        throw rpc_exception(call->modern() ? code::invalid_params : code::resource_not_found,
+                            "Resource not found", data);
     }
     Json out = Json::object();
     out["contents"] = std::move(*contents);
@@ -187,11 +205,15 @@ Task<Json> Endpoint::complete(Json params, std::shared_ptr<ActiveCall> call) {
     if (!ref.is_object() || !argument.is_object() || !context.is_object())
         throw bad_params("Invalid params: \"ref\" and \"argument\" are required objects");
     auto const type = string_param(ref, "type");
-    if (type == "ref/prompt") string_param(ref, "name");
-    else if (type == "ref/resource") string_param(ref, "uri");
-    else throw bad_params("Invalid params: \"ref.type\" is ref/prompt or ref/resource");
+    if (type == "ref/prompt")
+        string_param(ref, "name");
+    else if (type == "ref/resource")
+        string_param(ref, "uri");
+    else
+        throw bad_params("Invalid params: \"ref.type\" is ref/prompt or ref/resource");
     auto name = string_param(argument, "name"), value = string_param(argument, "value");
-    auto found = co_await features.complete(std::move(ref), std::move(name), std::move(value), std::move(context), *call);
+    auto found = co_await features.complete(std::move(ref), std::move(name), std::move(value),
+                                            std::move(context), *call);
     bool const cut = found.values.size() > kMaxCompletions;
     if (cut) found.values.resize(kMaxCompletions);
     Json completion{{"values", std::move(found.values)}, {"hasMore", found.has_more || cut}};
@@ -208,7 +230,8 @@ void Endpoint::spawn(std::shared_ptr<Running> running, Task<void> work, bool end
         self->running_.erase(running);
         self->patient_.erase(running);
     };
-    asio::co_spawn(executor, std::move(work), asio::bind_cancellation_slot(running->signal.slot(), std::move(done)));
+    asio::co_spawn(executor, std::move(work),
+                   asio::bind_cancellation_slot(running->signal.slot(), std::move(done)));
 }
 
 Task<void> Endpoint::stop() {
@@ -217,7 +240,8 @@ Task<void> Endpoint::stop() {
     auto const all = running_;
     for (auto const& running : all)
         if (!patient_.contains(running)) running->cancel();
-    // Handlers see their cancellation at their next suspension; one that sits in a blocking call is not waited for long.
+    // Handlers see their cancellation at their next suspension; one that sits in a blocking call is not
+    // waited for long.
     for (int i = 0; i < 200 && !running_.empty(); ++i) {
         if (i == 100)
             for (auto const& running : std::set(running_)) running->cancel();

@@ -2,15 +2,14 @@
 #include "hub.hpp"
 #include "seal.hpp"
 #include "tasks.hpp"
-
 #include <mcp/server.hpp>
 
 namespace mcp {
 
 /// A tool's parameter that a modern HTTP client mirrors in a header (`x-mcp-header`).
 struct HeaderParam {
-    std::vector<std::string> path;             ///< from the arguments down
-    std::string header;                        ///< "Mcp-Param-..."
+    std::vector<std::string> path;  ///< from the arguments down
+    std::string header;             ///< "Mcp-Param-..."
 };
 
 /// What both eras and both transports share: the offer, and the methods that mean the same everywhere.
@@ -32,12 +31,12 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
     Tool const* find_tool(std::string const& name, Caller const&) const;
     std::vector<HeaderParam> const& header_params(Tool const&) const;
 
-    /// The result without any era's dress; nothing when no such method is offered. Throws RpcException and, modern only,
-    /// InputRequired.
+    /// The result without any era's dress; nothing when no such method is offered. Throws RpcException and,
+    /// modern only, InputRequired.
     Task<std::optional<Json>> handle(std::string method, Json params, std::shared_ptr<ActiveCall> call);
 
-    /// Runs `work` as a coroutine of its own that `stop` and `running` can cancel. It may begin, and end, before this
-    /// returns.
+    /// Runs `work` as a coroutine of its own that `stop` and `running` can cancel. It may begin, and end,
+    /// before this returns.
     void spawn(std::shared_ptr<Running> running, Task<void> work, bool ends_by_itself = false);
     Task<void> stop();
 
@@ -51,7 +50,8 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
     Task<Json> list_templates(std::shared_ptr<ActiveCall> call);
     Task<Json> read_resource(Json params, std::shared_ptr<ActiveCall> call);
     Task<Json> complete(Json params, std::shared_ptr<ActiveCall> call);
-    Json page(std::vector<Json const*> const& all, char const* member, Json const& params, std::string const& binding) const;
+    Json page(std::vector<Json const*> const& all, char const* member, Json const& params,
+              std::string const& binding) const;
 
     std::map<std::string, std::vector<HeaderParam>> header_params_;
     std::set<std::shared_ptr<Running>> running_, patient_;

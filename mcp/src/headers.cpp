@@ -25,9 +25,10 @@ std::string lower(std::string_view text) {
 }
 
 bool is_token(std::string_view text) {
-    constexpr std::string_view marks = "!#$%&'*+-.^_`|~";     // RFC 9110, 5.6.2
+    constexpr std::string_view marks = "!#$%&'*+-.^_`|~";  // RFC 9110, 5.6.2
     return !text.empty() && std::all_of(text.begin(), text.end(), [marks](char c) {
-        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || marks.find(c) != marks.npos;
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+               marks.find(c) != marks.npos;
     });
 }
 
@@ -35,7 +36,8 @@ struct Mismatch {
     std::string why;
 };
 
-/// The one value of a field, or nothing when it is absent; throws Mismatch for several or for bytes that no field has.
+/// The one value of a field, or nothing when it is absent; throws Mismatch for several or for bytes that no
+/// field has.
 std::optional<std::string_view> value_of(http::Request const& request, std::string const& name) {
     auto const count = request.fields.count(name);
     if (count == 0) return std::nullopt;
@@ -49,16 +51,19 @@ std::optional<std::string_view> value_of(http::Request const& request, std::stri
 }
 
 std::string decoded(std::string_view value, std::string const& name) {
-    if (value.size() < kBase64Open.size() + kBase64Close.size() || !value.starts_with(kBase64Open) || !value.ends_with(kBase64Close))
+    if (value.size() < kBase64Open.size() + kBase64Close.size() || !value.starts_with(kBase64Open) ||
+        !value.ends_with(kBase64Close))
         return std::string(value);
     value.remove_prefix(kBase64Open.size());
     value.remove_suffix(kBase64Close.size());
     std::string out;
-    if (!base::base64_decode(value, out) || !base::valid_utf8(out)) throw Mismatch{name + " has broken base64"};
+    if (!base::base64_decode(value, out) || !base::valid_utf8(out))
+        throw Mismatch{name + " has broken base64"};
     return out;
 }
 
-void require_equal(http::Request const& request, std::string const& name, std::string const& expected, bool encoded) {
+void require_equal(http::Request const& request, std::string const& name, std::string const& expected,
+                   bool encoded) {
     auto const value = value_of(request, name);
     if (!value) throw Mismatch{name + " is missing"};
     if ((encoded ? decoded(*value, name) : std::string(*value)) != expected)
@@ -91,7 +96,8 @@ bool same(Json const& argument, std::string const& value) {
     return false;
 }
 
-void check_params(http::Request const& request, Json const& arguments, std::vector<HeaderParam> const& params) {
+void check_params(http::Request const& request, Json const& arguments,
+                  std::vector<HeaderParam> const& params) {
     for (auto const& param : params) {
         auto const& argument = argument_at(arguments, param.path);
         auto const value = value_of(request, param.header);
@@ -99,9 +105,10 @@ void check_params(http::Request const& request, Json const& arguments, std::vect
             if (value) throw Mismatch{param.header + " has no value in the body"};
             continue;
         }
-        if (!argument.is_primitive()) continue;    // the tool refuses it by its schema
+        if (!argument.is_primitive()) continue;  // the tool refuses it by its schema
         if (!value) throw Mismatch{param.header + " is missing"};
-        if (!same(argument, decoded(*value, param.header))) throw Mismatch{param.header + " differs from the body"};
+        if (!same(argument, decoded(*value, param.header)))
+            throw Mismatch{param.header + " differs from the body"};
     }
 }
 
@@ -120,7 +127,8 @@ void find_in(Json const& schema, std::vector<std::string>& path, std::vector<Hea
         path.push_back(name);
         if (auto const it = property.find("x-mcp-header"); it != property.end() && it->is_string()) {
             auto const type = property.value("type", Json(nullptr));
-            if ((type == "string" || type == "integer" || type == "boolean") && is_token(it->get_ref<std::string const&>()))
+            if ((type == "string" || type == "integer" || type == "boolean") &&
+                is_token(it->get_ref<std::string const&>()))
                 out.push_back({path, "Mcp-Param-" + it->get<std::string>()});
         }
         find_in(property, path, out);
@@ -133,7 +141,8 @@ void find_in(Json const& schema, std::vector<std::string>& path, std::vector<Hea
 std::vector<HeaderParam> find_header_params(Json const& tool_definition) {
     std::vector<HeaderParam> out;
     std::vector<std::string> path;
-    if (auto const schema = tool_definition.find("inputSchema"); schema != tool_definition.end() && schema->is_object())
+    if (auto const schema = tool_definition.find("inputSchema");
+        schema != tool_definition.end() && schema->is_object())
         find_in(*schema, path, out);
     std::set<std::string> seen;
     for (auto const& param : out)
@@ -141,21 +150,26 @@ std::vector<HeaderParam> find_header_params(Json const& tool_definition) {
     return out;
 }
 
-std::optional<RpcError> check_headers(http::Request const& request, Message const& message, std::string const& version,
-                                      Endpoint const& endpoint, Caller const& caller) {
+std::optional<RpcError> check_headers(http::Request const& request, Message const& message,
+                                      std::string const& version, Endpoint const& endpoint,
+                                      Caller const& caller) {
     try {
         require_equal(request, "MCP-Protocol-Version", version, false);
         require_equal(request, "Mcp-Method", message.method, false);
         if (auto const* member = name_param(message.method)) {
             auto const it = message.params.find(member);
             // Without it in the body the method itself answers -32602.
-            if (it != message.params.end() && it->is_string()) require_equal(request, "Mcp-Name", it->get<std::string>(), true);
+            if (it != message.params.end() && it->is_string())
+                require_equal(request, "Mcp-Name", it->get<std::string>(), true);
         }
         if (message.method == "tools/call") {
             auto const name = message.params.find("name");
             auto const* tool = name != message.params.end() && name->is_string()
-                                   ? endpoint.find_tool(name->get_ref<std::string const&>(), caller) : nullptr;
-            if (tool) check_params(request, message.params.value("arguments", Json::object()), endpoint.header_params(*tool));
+                                   ? endpoint.find_tool(name->get_ref<std::string const&>(), caller)
+                                   : nullptr;
+            if (tool)
+                check_params(request, message.params.value("arguments", Json::object()),
+                             endpoint.header_params(*tool));
         }
     } catch (Mismatch const& mismatch) {
         return RpcError{code::header_mismatch, "Header mismatch: " + mismatch.why, nullptr};

@@ -5,10 +5,12 @@
 // HTTP fields that repeat the body (2026-07-28, basic/transports/streamable-http).
 namespace mcp {
 
-/// The properties annotated with a valid `x-mcp-header`. Invalid annotations are left out: clients drop such tools.
+/// The properties annotated with a valid `x-mcp-header`. Invalid annotations are left out: clients drop such
+/// tools.
 std::vector<HeaderParam> find_header_params(Json const& tool_definition);
 
-/// Nothing, or why the fields do not say what the body says (-32020, HTTP 400). `version` is the body's claim.
+/// Nothing, or why the fields do not say what the body says (-32020, HTTP 400). `version` is the body's
+/// claim.
 std::optional<RpcError> check_headers(http::Request const&, Message const&, std::string const& version,
                                       Endpoint const&, Caller const&);
 

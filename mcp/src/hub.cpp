@@ -11,7 +11,8 @@ template <class Wants>
 void Listeners::spread(std::string_view method, Json params, Wants wants) {
     for (auto* listener : listeners_) {
         if (!wants(listener->filter)) continue;
-        if (!listener->outlet->notify(notification_text(method, tagged(params, listener->id)))) listener->ended.notify();
+        if (!listener->outlet->notify(notification_text(method, tagged(params, listener->id))))
+            listener->ended.notify();
     }
 }
 
@@ -22,7 +23,9 @@ void Listeners::list_changed(std::string_view method, bool Filter::*wanted) {
 
 void Listeners::tools_changed() { list_changed("notifications/tools/list_changed", &Filter::tools); }
 void Listeners::prompts_changed() { list_changed("notifications/prompts/list_changed", &Filter::prompts); }
-void Listeners::resources_changed() { list_changed("notifications/resources/list_changed", &Filter::resources); }
+void Listeners::resources_changed() {
+    list_changed("notifications/resources/list_changed", &Filter::resources);
+}
 
 void Listeners::resource_updated(std::string const& uri) {
     constexpr std::string_view method = "notifications/resources/updated";

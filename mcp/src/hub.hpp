@@ -16,9 +16,9 @@ struct Filter {
 struct Listener {
     Listener(asio::any_io_executor executor) : ended(std::move(executor)) {}
     Filter filter;
-    Json id;                                   ///< of the request, with its type
+    Json id;  ///< of the request, with its type
     std::shared_ptr<Outlet> outlet;
-    Wake ended;                                ///< by us: shutdown, or it does not take what it asked for
+    Wake ended;  ///< by us: shutdown, or it does not take what it asked for
     bool shutdown = false;
 };
 

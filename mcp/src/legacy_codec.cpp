@@ -39,10 +39,13 @@ Json initialize(Json const& params, LegacyPeer& peer, Endpoint const& endpoint) 
     if (capabilities == params.end() || !capabilities->is_object())
         throw bad_params("Invalid params: \"capabilities\" is required and an object");
     auto const info = params.find("clientInfo");
-    if (info == params.end() || !info->is_object()) throw bad_params("Invalid params: \"clientInfo\" is required and an object");
+    if (info == params.end() || !info->is_object())
+        throw bad_params("Invalid params: \"clientInfo\" is required and an object");
     peer.version = is_legacy_version(wanted) ? wanted : std::string(kVersions.front());
     peer.capabilities = *capabilities;
-    Json out{{"protocolVersion", peer.version}, {"capabilities", endpoint.capabilities(false)}, {"serverInfo", endpoint.server_info}};
+    Json out{{"protocolVersion", peer.version},
+             {"capabilities", endpoint.capabilities(false)},
+             {"serverInfo", endpoint.server_info}};
     if (!endpoint.features.instructions.empty()) out["instructions"] = endpoint.features.instructions;
     return out;
 }
@@ -55,7 +58,8 @@ Origin legacy_origin(Message const& message, LegacyPeer const& peer, Caller call
     auto const meta = message.params.find("_meta");
     if (meta == message.params.end()) return origin;
     auto const token = meta->find("progressToken");
-    if (token != meta->end() && (token->is_string() || token->is_number_integer())) origin.progress_token = *token;
+    if (token != meta->end() && (token->is_string() || token->is_number_integer()))
+        origin.progress_token = *token;
     return origin;
 }
 
@@ -87,7 +91,8 @@ Task<Answer> answer_legacy(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<A
         }
         auto result = co_await endpoint->handle(method, std::move(message.params), call);
         if (result) co_return Answer{std::move(*result), {}, 200};
-        co_return Answer::failure(RpcError{code::method_not_found, "Method not found: " + method.substr(0, 128), nullptr});
+        co_return Answer::failure(
+            RpcError{code::method_not_found, "Method not found: " + method.substr(0, 128), nullptr});
     } catch (...) {
         co_return Answer::failure(error_from(std::current_exception()));
     }

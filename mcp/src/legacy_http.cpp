@@ -10,20 +10,23 @@ namespace {
 
 constexpr auto kSession = "Mcp-Session-Id";
 
-Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<HttpSession> session, std::shared_ptr<Stream> stream,
-                    std::shared_ptr<ActiveCall> call, std::shared_ptr<Running> running, Message message) {
+Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<HttpSession> session,
+                    std::shared_ptr<Stream> stream, std::shared_ptr<ActiveCall> call,
+                    std::shared_ptr<Running> running, Message message) {
     Json const id = message.id;
     std::string text;
     try {
         auto const answer = co_await answer_legacy(endpoint, call, session->peer, std::move(message));
         text = answer.text(id);
-    } catch (...) {                            // nothing but cancellation gets here
+    } catch (...) {  // nothing but cancellation gets here
     }
     call->end();
     auto const it = session->peer->in_flight.find(id_key(id));
     if (it != session->peer->in_flight.end() && it->second == running) session->peer->in_flight.erase(it);
-    if (running->cancelled || text.empty()) stream->end();
-    else stream->finish(std::move(text), 200);
+    if (running->cancelled || text.empty())
+        stream->end();
+    else
+        stream->finish(std::move(text), 200);
 }
 
 /// "<stream>-<number>"
@@ -49,11 +52,13 @@ Task<void> refuse(http::Reply& reply, http::Status status, Json id, int code, st
     co_await refuse(reply, status, std::move(id), std::move(error));
 }
 
-Task<std::shared_ptr<HttpSession>> LegacyHttp::session_of(http::Request const& request, http::Reply& reply, Json id) {
+Task<std::shared_ptr<HttpSession>> LegacyHttp::session_of(http::Request const& request, http::Reply& reply,
+                                                          Json id) {
     std::shared_ptr<HttpSession> session;
     auto const version = request.field("MCP-Protocol-Version");
     if (!version.empty() && !is_legacy_version(version)) {
-        co_await refuse(reply, http::Status::bad_request, id, code::invalid_request, "Unsupported MCP-Protocol-Version");
+        co_await refuse(reply, http::Status::bad_request, id, code::invalid_request,
+                        "Unsupported MCP-Protocol-Version");
         co_return session;
     }
     auto const name = request.field(kSession);
@@ -64,7 +69,8 @@ Task<std::shared_ptr<HttpSession>> LegacyHttp::session_of(http::Request const& r
     }
     session = sessions_.find(name, request.principal.name);
     if (!session)
-        co_await refuse(reply, http::Status::not_found, id, code::invalid_request, "Session not found: initialize again");
+        co_await refuse(reply, http::Status::not_found, id, code::invalid_request,
+                        "Session not found: initialize again");
     co_return session;
 }
 
@@ -83,7 +89,8 @@ Task<void> LegacyHttp::post(http::Request request, http::Reply& reply, Message m
         co_return;
     }
     if (message.method == "initialize") {
-        co_await refuse(reply, http::Status::bad_request, message.id, code::invalid_request, "Already initialized");
+        co_await refuse(reply, http::Status::bad_request, message.id, code::invalid_request,
+                        "Already initialized");
         co_return;
     }
     co_await call(session, reply, std::move(message), std::move(caller));
@@ -92,7 +99,8 @@ Task<void> LegacyHttp::post(http::Request request, http::Reply& reply, Message m
 Task<void> LegacyHttp::initialize(http::Reply& reply, Message message, Caller caller) {
     auto const session = sessions_.create(caller.principal);
     if (!session) {
-        co_await refuse(reply, http::Status::service_unavailable, message.id, code::internal_error, "Too many sessions");
+        co_await refuse(reply, http::Status::service_unavailable, message.id, code::internal_error,
+                        "Too many sessions");
         co_return;
     }
     std::string body;
@@ -113,11 +121,13 @@ Task<void> LegacyHttp::initialize(http::Reply& reply, Message message, Caller ca
     co_await reply.send(http::Status::ok, std::move(fields), std::move(body));
 }
 
-Task<void> LegacyHttp::call(std::shared_ptr<HttpSession> session, http::Reply& reply, Message message, Caller caller) {
+Task<void> LegacyHttp::call(std::shared_ptr<HttpSession> session, http::Reply& reply, Message message,
+                            Caller caller) {
     auto const& peer = session->peer;
     auto const key = id_key(message.id);
     if (peer->in_flight.contains(key)) {
-        co_await refuse(reply, http::Status::bad_request, message.id, code::invalid_request, "This id is in flight");
+        co_await refuse(reply, http::Status::bad_request, message.id, code::invalid_request,
+                        "This id is in flight");
         co_return;
     }
     if (peer->in_flight.size() >= endpoint_->options.max_in_flight_per_connection) {
@@ -126,8 +136,9 @@ Task<void> LegacyHttp::call(std::shared_ptr<HttpSession> session, http::Reply& r
         co_return;
     }
     auto const stream = session->open_stream(endpoint_->executor);
-    stream->attached = true;                   // before the call says anything
-    auto const active = std::make_shared<ActiveCall>(legacy_origin(message, *peer, std::move(caller)), stream);
+    stream->attached = true;  // before the call says anything
+    auto const active =
+        std::make_shared<ActiveCall>(legacy_origin(message, *peer, std::move(caller)), stream);
     active->id = message.id;
     active->asker = std::make_shared<LegacyAsker>(peer, stream);
     active->on_close_stream = [stream](base::milliseconds retry) { stream->close_reply(retry); };
@@ -142,7 +153,8 @@ Task<void> LegacyHttp::call(std::shared_ptr<HttpSession> session, http::Reply& r
 
 Task<void> LegacyHttp::get(http::Request request, http::Reply& reply) {
     if (!accepts(request.field("Accept"), "text/event-stream")) {
-        co_await refuse(reply, http::Status::not_acceptable, nullptr, code::invalid_request, "Accept must name text/event-stream");
+        co_await refuse(reply, http::Status::not_acceptable, nullptr, code::invalid_request,
+                        "Accept must name text/event-stream");
         co_return;
     }
     auto const session = co_await session_of(request, reply, nullptr);
@@ -158,7 +170,8 @@ Task<void> LegacyHttp::get(http::Request request, http::Reply& reply) {
             if (known) stream = it->second;
         }
         if (!known) {
-            co_await refuse(reply, http::Status::bad_request, nullptr, code::invalid_request, "Unknown Last-Event-ID");
+            co_await refuse(reply, http::Status::bad_request, nullptr, code::invalid_request,
+                            "Unknown Last-Event-ID");
             co_return;
         }
         stream->resume(session->log->after(stream->id, number));

@@ -3,13 +3,15 @@
 namespace mcp {
 namespace {
 
-constexpr std::size_t kMaxQuestions = 256;    // open at once in a session
+constexpr std::size_t kMaxQuestions = 256;  // open at once in a session
 
 }  // namespace
 
-LegacyPeer::LegacyPeer(asio::any_io_executor executor, Listeners& listeners, std::shared_ptr<Outlet> unsolicited,
-                       base::milliseconds question_limit)
-    : executor_(std::move(executor)), listeners_(listeners), unsolicited_(std::move(unsolicited)),
+LegacyPeer::LegacyPeer(asio::any_io_executor executor, Listeners& listeners,
+                       std::shared_ptr<Outlet> unsolicited, base::milliseconds question_limit)
+    : executor_(std::move(executor)),
+      listeners_(listeners),
+      unsolicited_(std::move(unsolicited)),
       question_limit_(question_limit) {
     listeners_.join(*this);
 }
@@ -32,7 +34,8 @@ void LegacyPeer::take(Message response) {
     it->second.waiter->notify();
 }
 
-Task<std::map<std::string, Json>> LegacyPeer::ask(std::vector<Question> questions, std::shared_ptr<Outlet> stream) {
+Task<std::map<std::string, Json>> LegacyPeer::ask(std::vector<Question> questions,
+                                                  std::shared_ptr<Outlet> stream) {
     if (auto const missing = missing_capabilities(questions, capabilities); !missing.is_null())
         throw rpc_exception(code::invalid_request, "The client does not offer " + missing.begin().key());
     if (open_.size() + questions.size() > kMaxQuestions)
@@ -75,7 +78,8 @@ Task<std::map<std::string, Json>> LegacyPeer::ask(std::vector<Question> question
     co_await asio::this_coro::throw_if_cancelled(throws);
     if (gone) throw rpc_exception(code::internal_error, "Cancelled");
     if (refused) throw RpcException(std::move(*refused));
-    if (answers.size() < ids.size()) throw rpc_exception(code::internal_error, "The client did not answer in time");
+    if (answers.size() < ids.size())
+        throw rpc_exception(code::internal_error, "The client did not answer in time");
     for (auto const& question : questions) check_answer(question.method, answers[question.key]);
     co_return answers;
 }

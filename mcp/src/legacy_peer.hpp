@@ -14,15 +14,15 @@ class LegacyPeer final : public Subscriber {
 
     std::string version;
     Json capabilities = Json::object();
-    std::optional<LogLevel> level;             ///< set by logging/setLevel; until then info
-    bool initialized = false;                  ///< notifications/initialized came
-    std::set<std::string> uris;                ///< resources/subscribe
+    std::optional<LogLevel> level;  ///< set by logging/setLevel; until then info
+    bool initialized = false;       ///< notifications/initialized came
+    std::set<std::string> uris;     ///< resources/subscribe
 
     bool subscribed(std::string const& uri) const override { return uris.contains(uri); }
     void hear(std::string notification) override;
 
-    /// Sends each question as a request of ours on `stream` and waits for all answers. errors: RpcException (the client's
-    /// own error, a capability it did not declare, silence).
+    /// Sends each question as a request of ours on `stream` and waits for all answers. errors: RpcException
+    /// (the client's own error, a capability it did not declare, silence).
     Task<std::map<std::string, Json>> ask(std::vector<Question> questions, std::shared_ptr<Outlet> stream);
     /// A response of the client; one that nobody waits for is dropped.
     void take(Message response);

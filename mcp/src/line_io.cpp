@@ -1,6 +1,7 @@
 #include "line_io.hpp"
 
 #include <base/syscalls.hpp>
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,7 +11,8 @@ namespace mcp {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 * 1024;
-constexpr std::size_t kMaxQueued = 8 << 20;    // notifications beyond it are dropped, and no further request is read
+constexpr std::size_t kMaxQueued =
+    8 << 20;  // notifications beyond it are dropped, and no further request is read
 
 }  // namespace
 
@@ -19,7 +21,7 @@ Descriptor::Descriptor(asio::any_io_executor executor, int fd) : polled_(std::mo
     int const own = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0) return;
     boost::system::error_code ec;
-    polled_.assign(own, ec);                   // EPERM for what epoll does not take
+    polled_.assign(own, ec);  // EPERM for what epoll does not take
     if (ec) direct_.reset(own);
 }
 
@@ -55,7 +57,7 @@ Task<LineReader::Line> LineReader::next() {
         if (auto const end = buffer_.find('\n', searched_); end != buffer_.npos) {
             Line line{Kind::line, buffer_.substr(begin_, end - begin_)};
             begin_ = searched_ = end + 1;
-            if (std::exchange(skipping_, false)) continue;     // its end, told already
+            if (std::exchange(skipping_, false)) continue;  // its end, told already
             if (line.text.size() > max_) co_return Line{Kind::too_long, {}};
             co_return line;
         }
@@ -115,7 +117,8 @@ Task<void> LineWriter::caught_up() {
 Task<void> LineWriter::finish(base::milliseconds limit) {
     auto const end = base::Clock::now() + limit;
     while (!closed_ && (writing_ || !queue_.empty()) && base::Clock::now() < end)
-        co_await less_.wait(std::chrono::duration_cast<base::milliseconds>(end - base::Clock::now()) + base::milliseconds(1));
+        co_await less_.wait(std::chrono::duration_cast<base::milliseconds>(end - base::Clock::now()) +
+                            base::milliseconds(1));
     closed_ = true;
     running_.cancel();
 }

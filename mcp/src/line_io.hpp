@@ -1,15 +1,15 @@
 #pragma once
 #include "rpc.hpp"
 #include "wake.hpp"
-
 #include <base/unique_fd.hpp>
 
 #include <deque>
 
 namespace mcp {
 
-/// A borrowed descriptor, read and written without blocking where the kernel can tell readiness (pipes, sockets,
-/// terminals), directly where it cannot (regular files, which never make one wait). Puts the file's flags back at its end.
+/// A borrowed descriptor, read and written without blocking where the kernel can tell readiness (pipes,
+/// sockets, terminals), directly where it cannot (regular files, which never make one wait). Puts the file's
+/// flags back at its end.
 class Descriptor {
   public:
     Descriptor(asio::any_io_executor executor, int fd);
@@ -27,14 +27,15 @@ class Descriptor {
 
 class LineReader {
   public:
-    LineReader(asio::any_io_executor executor, int fd, std::size_t max_line) : in_(std::move(executor), fd), max_(max_line) {}
+    LineReader(asio::any_io_executor executor, int fd, std::size_t max_line)
+        : in_(std::move(executor), fd), max_(max_line) {}
     enum class Kind { line, too_long, end };
     struct Line {
         Kind kind = Kind::end;
         std::string text;
     };
-    /// The next line without its end; the rest of the input when it ends without one. A line over the limit is skipped
-    /// to its end and reported once.
+    /// The next line without its end; the rest of the input when it ends without one. A line over the limit
+    /// is skipped to its end and reported once.
     Task<Line> next();
 
   private:
@@ -52,7 +53,8 @@ class LineWriter final : public Outlet, public std::enable_shared_from_this<Line
     void start();
     bool notify(std::string message) override;
     void deliver(std::string message) override;
-    /// Waits until the peer has taken most of what was said: what keeps a reader from collecting answers nobody reads.
+    /// Waits until the peer has taken most of what was said: what keeps a reader from collecting answers
+    /// nobody reads.
     Task<void> caught_up();
     /// Waits at most `limit` for everything to be written; then writes no more.
     Task<void> finish(base::milliseconds limit);

@@ -21,7 +21,8 @@ std::variant<Message, BadMessage> response(Json& document, Json id) {
     } else {
         Json& error = document["error"];
         auto const member = [&error](char const* name) { return error.is_object() && error.contains(name); };
-        if (!member("code") || !error["code"].is_number_integer() || !member("message") || !error["message"].is_string())
+        if (!member("code") || !error["code"].is_number_integer() || !member("message") ||
+            !error["message"].is_string())
             return invalid("an error is an object with an integer code and a message", std::move(id));
         out.error = RpcError{error["code"].get<int>(), error["message"].get<std::string>(),
                              error.value("data", Json(nullptr))};
@@ -36,7 +37,8 @@ std::variant<Message, BadMessage> parse_message(std::string_view text, base::Jso
     auto parsed = base::parse_json(text, limits);
     if (!parsed) {
         if (base::is(parsed.error(), base::errc::limit)) return invalid(parsed.error().context);
-        return BadMessage{RpcError{code::parse_error, "Parse error: " + parsed.error().context, nullptr}, nullptr};
+        return BadMessage{RpcError{code::parse_error, "Parse error: " + parsed.error().context, nullptr},
+                          nullptr};
     }
     Json& document = *parsed;
     if (document.is_array()) return invalid("batches are not supported; send one message");
@@ -48,7 +50,8 @@ std::variant<Message, BadMessage> parse_message(std::string_view text, base::Jso
         id = std::move(*it);
     }
     auto const version = document.find("jsonrpc");
-    if (version == document.end() || *version != "2.0") return invalid("\"jsonrpc\" must be \"2.0\"", std::move(id));
+    if (version == document.end() || *version != "2.0")
+        return invalid("\"jsonrpc\" must be \"2.0\"", std::move(id));
 
     auto const method = document.find("method");
     if (method == document.end()) {
@@ -66,8 +69,9 @@ std::variant<Message, BadMessage> parse_message(std::string_view text, base::Jso
     out.method = std::move(method->get_ref<std::string&>());
     if (auto const params = document.find("params"); params != document.end()) {
         if (!params->is_object())
-            return BadMessage{RpcError{code::invalid_params, "Invalid params: \"params\" is an object", nullptr},
-                              std::move(id)};
+            return BadMessage{
+                RpcError{code::invalid_params, "Invalid params: \"params\" is an object", nullptr},
+                std::move(id)};
         out.params = std::move(*params);
     }
     if (auto const meta = out.params.find("_meta"); meta != out.params.end() && !meta->is_object())

@@ -9,11 +9,11 @@ namespace mcp {
 struct Message {
     enum class Kind { request, notification, response };
     Kind kind = Kind::notification;
-    Json id;                                 ///< string or integer; null for a notification and an id-less error
+    Json id;  ///< string or integer; null for a notification and an id-less error
     std::string method;
-    Json params = Json::object();            ///< an object, also when the message had none
-    Json result;                             ///< response: an object, or
-    std::optional<RpcError> error;           ///< the peer's error
+    Json params = Json::object();   ///< an object, also when the message had none
+    Json result;                    ///< response: an object, or
+    std::optional<RpcError> error;  ///< the peer's error
 };
 
 /// Refused, with the answer it gets. `id` is null when it could not be read.

@@ -60,8 +60,11 @@ Round read_round(Json const& params, Binding const& binding, Seal const& seal) {
     Round round;
     auto const state = params.find("requestState");
     if (state != params.end()) {
-        auto opened = state->is_string() ? seal.open("mrtr", binding(), state->get_ref<std::string const&>()) : std::nullopt;
-        if (!opened) throw bad_params("Invalid params: \"requestState\" is not one of ours for this request, or expired");
+        auto opened = state->is_string() ? seal.open("mrtr", binding(), state->get_ref<std::string const&>())
+                                         : std::nullopt;
+        if (!opened)
+            throw bad_params(
+                "Invalid params: \"requestState\" is not one of ours for this request, or expired");
         round.state = std::move((*opened)["s"]);
         for (auto const& [key, answer] : (*opened)["a"].items()) round.answers[key] = answer;
     }
@@ -100,7 +103,8 @@ Json serve_tasks(Endpoint& endpoint, std::string const& method, Json const& para
     if (method == "tasks/cancel") task->cancel();
     if (method == "tasks/update") {
         auto const responses = params.value("inputResponses", Json(nullptr));
-        if (!responses.is_object()) throw bad_params("Invalid params: \"inputResponses\" is required and an object");
+        if (!responses.is_object())
+            throw bad_params("Invalid params: \"inputResponses\" is required and an object");
         check_answers(responses);
         task->update(responses);
     }
@@ -122,10 +126,12 @@ Filter read_filter(Json const& params, Endpoint& endpoint, ActiveCall const& cal
         auto const it = asked.find(name);
         if (it == asked.end()) return;
         if (!it->is_array() || it->size() > kMaxListenUris)
-            throw bad_params(std::string("Invalid params: \"") + name + "\" is an array of at most 1000 strings");
+            throw bad_params(std::string("Invalid params: \"") + name +
+                             "\" is an array of at most 1000 strings");
         Json kept = Json::array();
         for (auto const& entry : *it) {
-            if (!entry.is_string()) throw bad_params(std::string("Invalid params: \"") + name + "\" holds strings");
+            if (!entry.is_string())
+                throw bad_params(std::string("Invalid params: \"") + name + "\" holds strings");
             auto const text = entry.get<std::string>();
             if (offered(text) && wanted.insert(text).second) kept.push_back(text);
         }
@@ -138,8 +144,9 @@ Filter read_filter(Json const& params, Endpoint& endpoint, ActiveCall const& cal
         names("resourceSubscriptions", filter.uris, [](std::string const&) { return true; });
     if (asked.contains("taskIds")) {
         if (!call.client_has_extension(kTasksExtension)) throw tasks_missing();
-        names("taskIds", filter.tasks,
-              [&](std::string const& id) { return endpoint.tasks.find(call.caller().principal, id) != nullptr; });
+        names("taskIds", filter.tasks, [&](std::string const& id) {
+            return endpoint.tasks.find(call.caller().principal, id) != nullptr;
+        });
     }
     return filter;
 }
@@ -160,21 +167,26 @@ Task<Json> listen(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall
     listener.outlet = call->outlet();
     Json ack = Json::object();
     ack["notifications"] = std::move(honoured);
-    listener.outlet->deliver(notification_text("notifications/subscriptions/acknowledged", tagged(std::move(ack), call->id)));
+    listener.outlet->deliver(
+        notification_text("notifications/subscriptions/acknowledged", tagged(std::move(ack), call->id)));
     Joined const joined(endpoint->listeners, listener);
-    while (!co_await listener.ended.wait(std::chrono::hours(24))) {}
+    while (!co_await listener.ended.wait(std::chrono::hours(24))) {
+    }
     Json out = Json::object();
     co_return tagged(std::move(out), call->id);
 }
 
 int http_status(RpcError const& error) {
     switch (error.code) {
-        case code::method_not_found: return 404;
+        case code::method_not_found:
+            return 404;
         case code::header_mismatch:
         case code::missing_capability:
         case code::unsupported_version:
-        case code::invalid_request: return 400;
-        default: return 200;
+        case code::invalid_request:
+            return 400;
+        default:
+            return 200;
     }
 }
 
@@ -186,7 +198,8 @@ Answer failed(RpcError error) {
 }  // namespace
 
 std::vector<std::string> const& supported_versions() {
-    static std::vector<std::string> const versions{std::string(kModernVersion), "2025-11-25", "2025-06-18", "2025-03-26"};
+    static std::vector<std::string> const versions{std::string(kModernVersion), "2025-11-25", "2025-06-18",
+                                                   "2025-03-26"};
     return versions;
 }
 
@@ -224,7 +237,8 @@ Claims read_claims(Message const& message) {
         throw bad_params("Invalid params: \"_meta\" needs " + std::string(kCapabilities) + ", an object");
     claims.capabilities = *capabilities;
     if (auto const level = meta->find(kLogLevel); level != meta->end()) {
-        claims.log_level = level->is_string() ? log_level_from(level->get_ref<std::string const&>()) : std::nullopt;
+        claims.log_level =
+            level->is_string() ? log_level_from(level->get_ref<std::string const&>()) : std::nullopt;
         if (!claims.log_level) throw bad_params("Invalid params: unknown log level");
     }
     if (auto const token = meta->find("progressToken"); token != meta->end()) {
@@ -235,12 +249,14 @@ Claims read_claims(Message const& message) {
     return claims;
 }
 
-Task<Answer> answer_modern(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call, Message message) {
+Task<Answer> answer_modern(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call,
+                           Message message) {
     std::string const method = message.method;
-    Json bound;                                // the params that a request's state is for; hashed only when there is one
+    Json bound;  // the params that a request's state is for; hashed only when there is one
     auto const binding = [&] { return binding_of(call->caller().principal, method, bound); };
     try {
-        if (method == "server/discover") co_return Answer{dressed(discover(*endpoint), method, *endpoint), {}, 200};
+        if (method == "server/discover")
+            co_return Answer{dressed(discover(*endpoint), method, *endpoint), {}, 200};
         if (method == "tasks/get" || method == "tasks/update" || method == "tasks/cancel") {
             auto result = serve_tasks(*endpoint, method, message.params, *call);
             co_return Answer{dressed(std::move(result), method, *endpoint), {}, 200};
@@ -251,13 +267,16 @@ Task<Answer> answer_modern(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<A
         }
         call->may_ask = may_ask(method);
         Json const& declared = call->client_capabilities();
-        bool const can_answer = declared.contains("elicitation") || declared.contains("sampling") || declared.contains("roots");
+        bool const can_answer =
+            declared.contains("elicitation") || declared.contains("sampling") || declared.contains("roots");
         if (call->may_ask && (can_answer || message.params.contains("requestState"))) {
             bound = without_round(message.params);
             call->round = read_round(message.params, binding, endpoint->seal);
         }
         auto result = co_await endpoint->handle(method, std::move(message.params), call);
-        if (!result) co_return failed(RpcError{code::method_not_found, "Method not found: " + method.substr(0, 128), nullptr});
+        if (!result)
+            co_return failed(
+                RpcError{code::method_not_found, "Method not found: " + method.substr(0, 128), nullptr});
         co_return Answer{dressed(std::move(*result), method, *endpoint), {}, 200};
     } catch (InputRequired& asked) {
         auto result = input_required(std::move(asked), call->answered(), binding, *endpoint);

@@ -26,6 +26,7 @@ struct Claims {
 Claims read_claims(Message const&);
 
 /// Answers a request whose envelope and headers were found good. Takes what the claims say from `call`.
-Task<Answer> answer_modern(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call, Message message);
+Task<Answer> answer_modern(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call,
+                           Message message);
 
 }  // namespace mcp

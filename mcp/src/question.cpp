@@ -25,7 +25,8 @@ Json missing_capabilities(std::vector<Question> const& questions, Json const& de
             auto const mode = question.params.value("mode", "form");
             auto const* elicitation = member(declared, "elicitation");
             // {} means form only, for clients of revisions that had no modes.
-            bool const has = elicitation && (member(*elicitation, mode.c_str()) || (mode == "form" && elicitation->empty()));
+            bool const has = elicitation &&
+                             (member(*elicitation, mode.c_str()) || (mode == "form" && elicitation->empty()));
             if (!has) missing["elicitation"][mode] = Json::object();
         } else {
             throw rpc_exception(code::internal_error, "A tool asked the client an unknown question");
@@ -36,7 +37,8 @@ Json missing_capabilities(std::vector<Question> const& questions, Json const& de
 
 Json input_requests(std::vector<Question> const& questions) {
     Json out = Json::object();
-    for (auto const& question : questions) out[question.key] = {{"method", question.method}, {"params", question.params}};
+    for (auto const& question : questions)
+        out[question.key] = {{"method", question.method}, {"params", question.params}};
     return out;
 }
 
@@ -63,7 +65,8 @@ void check_answers(Json const& input_responses) {
     if (input_responses.is_null()) return;
     if (!input_responses.is_object()) throw bad_params("Invalid params: \"inputResponses\" is an object");
     for (auto const& answer : input_responses)
-        if (!answer.is_object()) throw bad_params("Invalid params: each entry of \"inputResponses\" is an object");
+        if (!answer.is_object())
+            throw bad_params("Invalid params: each entry of \"inputResponses\" is an object");
 }
 
 }  // namespace mcp

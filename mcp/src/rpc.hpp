@@ -13,8 +13,8 @@ inline constexpr int invalid_request = -32600;
 inline constexpr int method_not_found = -32601;
 inline constexpr int invalid_params = -32602;
 inline constexpr int internal_error = -32603;
-inline constexpr int resource_not_found = -32002;     // legacy only; modern says invalid_params
-inline constexpr int header_mismatch = -32020;        // the following three: modern only
+inline constexpr int resource_not_found = -32002;  // legacy only; modern says invalid_params
+inline constexpr int header_mismatch = -32020;     // the following three: modern only
 inline constexpr int missing_capability = -32021;
 inline constexpr int unsupported_version = -32022;
 }  // namespace code
@@ -38,11 +38,16 @@ struct Answer {
     Json result;
     std::optional<RpcError> error;
     int http_status = 200;
-    static Answer failure(RpcError error, int http_status = 200) { return {nullptr, std::move(error), http_status}; }
-    std::string text(Json const& id) const { return error ? error_text(id, *error) : result_text(id, result); }
+    static Answer failure(RpcError error, int http_status = 200) {
+        return {nullptr, std::move(error), http_status};
+    }
+    std::string text(Json const& id) const {
+        return error ? error_text(id, *error) : result_text(id, result);
+    }
 };
 
-/// Where messages of one request, or of one session, go. Both return at once; bounds are the implementation's.
+/// Where messages of one request, or of one session, go. Both return at once; bounds are the
+/// implementation's.
 class Outlet {
   public:
     virtual ~Outlet() = default;

@@ -34,7 +34,8 @@ std::string Seal::close(std::string_view purpose, std::string_view binding, Json
     return std::string(kPrefix) + body + '.' + tag;
 }
 
-std::optional<Json> Seal::open(std::string_view purpose, std::string_view binding, std::string_view sealed) const {
+std::optional<Json> Seal::open(std::string_view purpose, std::string_view binding,
+                               std::string_view sealed) const {
     if (!sealed.starts_with(kPrefix)) return std::nullopt;
     sealed.remove_prefix(kPrefix.size());
     auto const dot = sealed.find('.');

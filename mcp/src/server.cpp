@@ -1,8 +1,7 @@
-#include <mcp/server.hpp>
-
 #include "endpoint.hpp"
 #include "stdio.hpp"
 #include "streamable_http.hpp"
+#include <mcp/server.hpp>
 
 namespace mcp {
 
@@ -26,7 +25,9 @@ Task<void> Server::serve_stdio(int in, int out, Caller caller) {
 
 http::Handler Server::http_handler() {
     // The coroutines take what they use along: a request may still be ending when the server goes.
-    return [http = impl_->http](http::Request request, http::Reply& reply) { return http->handle(std::move(request), reply); };
+    return [http = impl_->http](http::Request request, http::Reply& reply) {
+        return http->handle(std::move(request), reply);
+    };
 }
 
 Task<void> Server::stop() {

@@ -10,7 +10,8 @@ constexpr std::size_t kTidyAbove = 32;
 }  // namespace
 
 HttpSession::HttpSession(Endpoint& endpoint, std::string owner)
-    : id(base::random_id()), principal(std::move(owner)),
+    : id(base::random_id()),
+      principal(std::move(owner)),
       log(std::make_shared<EventLog>(endpoint.options.max_event_log_bytes)),
       unsolicited(std::make_shared<Stream>(endpoint.executor)),
       peer(std::make_shared<LegacyPeer>(endpoint.executor, endpoint.listeners, unsolicited,
@@ -51,7 +52,8 @@ std::shared_ptr<HttpSession> Sessions::create(std::string principal) {
     if (sessions_.size() >= endpoint_.options.max_sessions) {
         auto oldest = sessions_.end();
         for (auto it = sessions_.begin(); it != sessions_.end(); ++it)
-            if (!it->second->busy() && (oldest == sessions_.end() || it->second->used < oldest->second->used)) oldest = it;
+            if (!it->second->busy() && (oldest == sessions_.end() || it->second->used < oldest->second->used))
+                oldest = it;
         if (oldest == sessions_.end()) return nullptr;
         sessions_.erase(oldest);
     }

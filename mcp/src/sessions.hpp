@@ -12,9 +12,9 @@ struct HttpSession {
 
     std::string const id, principal;
     std::shared_ptr<EventLog> const log;
-    std::shared_ptr<Stream> const unsolicited;          ///< what a plain GET shows
+    std::shared_ptr<Stream> const unsolicited;  ///< what a plain GET shows
     std::shared_ptr<LegacyPeer> const peer;
-    std::map<std::uint64_t, std::shared_ptr<Stream>> streams;   ///< of POSTs
+    std::map<std::uint64_t, std::shared_ptr<Stream>> streams;  ///< of POSTs
     base::Clock::time_point used = base::Clock::now();
 
     std::shared_ptr<Stream> open_stream(asio::any_io_executor executor);

@@ -3,7 +3,6 @@
 #include "legacy_codec.hpp"
 #include "line_io.hpp"
 #include "modern_codec.hpp"
-
 #include <base/timeout.hpp>
 
 #include <csignal>
@@ -11,15 +10,18 @@
 namespace mcp {
 namespace {
 
-constexpr base::milliseconds kEndLimit{2'000};     // for handlers to see their cancellation, then for the last bytes out
+constexpr base::milliseconds kEndLimit{
+    2'000};  // for handlers to see their cancellation, then for the last bytes out
 constexpr int kLastTurns = 64;
 
 class Connection : public std::enable_shared_from_this<Connection> {
   public:
     Connection(std::shared_ptr<Endpoint> endpoint, int in, int out, Caller caller)
-        : endpoint_(std::move(endpoint)), caller_(std::move(caller)),
+        : endpoint_(std::move(endpoint)),
+          caller_(std::move(caller)),
           reader_(endpoint_->executor, in, endpoint_->options.max_message_bytes),
-          writer_(std::make_shared<LineWriter>(endpoint_->executor, out)), room_(endpoint_->executor) {}
+          writer_(std::make_shared<LineWriter>(endpoint_->executor, out)),
+          room_(endpoint_->executor) {}
 
     Task<void> run() {
         writer_->start();
@@ -31,7 +33,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
             bool const gone = co_await cancelled();
             if (gone || line.kind == LineReader::Kind::end) break;
             if (line.kind == LineReader::Kind::too_long) {
-                refuse({RpcError{code::invalid_request, "Invalid request: the line is too long", nullptr}, nullptr});
+                refuse({RpcError{code::invalid_request, "Invalid request: the line is too long", nullptr},
+                        nullptr});
                 continue;
             }
             if (line.text.find_first_not_of(" \t\r") == std::string::npos) continue;
@@ -66,7 +69,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     Task<void> end() {
         co_await asio::this_coro::reset_cancellation_state();
         // What needs no more waiting gets its answer out: `echo request | server` works.
-        for (int i = 0; i < kLastTurns && !in_flight_.empty(); ++i) co_await asio::post(endpoint_->executor, asio::use_awaitable);
+        for (int i = 0; i < kLastTurns && !in_flight_.empty(); ++i)
+            co_await asio::post(endpoint_->executor, asio::use_awaitable);
         waiting_.clear();
         auto const all = in_flight_;
         for (auto const& [id, running] : all) running->cancel();
@@ -94,21 +98,24 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
     void start(Message message) {
         auto const key = id_key(message.id);
-        if (in_flight_.contains(key)) return refuse(message.id, code::invalid_request, "Invalid request: this id is in flight");
+        if (in_flight_.contains(key))
+            return refuse(message.id, code::invalid_request, "Invalid request: this id is in flight");
         if (endpoint_->stopping) return refuse(message.id, code::internal_error, "The server is stopping");
         bool const modern = has_claim(message);
         if (modern || is_modern_only(message.method)) return start_modern(std::move(message), key);
         if (message.method == "initialize") return open_session(message);
         if (!peer_) {
             if (message.method == "ping") return writer_->deliver(result_text(message.id, Json::object()));
-            return refuse(message.id, code::invalid_request,
-                          "Invalid request: send initialize first, or name the protocol version in \"_meta\"");
+            return refuse(
+                message.id, code::invalid_request,
+                "Invalid request: send initialize first, or name the protocol version in \"_meta\"");
         }
         auto call = std::make_shared<ActiveCall>(legacy_origin(message, *peer_, caller_), writer_);
         call->id = message.id;
         call->asker = std::make_shared<LegacyAsker>(peer_, writer_);
         auto id = message.id;
-        launch(key, answer(shared_from_this(), call, std::move(id), answer_legacy(endpoint_, call, peer_, std::move(message))));
+        launch(key, answer(shared_from_this(), call, std::move(id),
+                           answer_legacy(endpoint_, call, peer_, std::move(message))));
     }
 
     void start_modern(Message message, std::string const& key) {
@@ -116,7 +123,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
         try {
             auto claims = read_claims(message);
             if (claims.version != kModernVersion) throw RpcException(version_unsupported(claims.version));
-            origin = Origin{caller_, true, std::move(claims.capabilities), std::move(claims.progress_token), claims.log_level};
+            origin = Origin{caller_, true, std::move(claims.capabilities), std::move(claims.progress_token),
+                            claims.log_level};
         } catch (RpcException const& e) {
             return writer_->deliver(error_text(message.id, e.error));
         }
@@ -124,12 +132,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
         call->id = message.id;
         auto id = message.id;
         bool const listens = message.method == "subscriptions/listen";
-        launch(key, answer(shared_from_this(), call, std::move(id), answer_modern(endpoint_, call, std::move(message)), listens), listens);
+        launch(key,
+               answer(shared_from_this(), call, std::move(id),
+                      answer_modern(endpoint_, call, std::move(message)), listens),
+               listens);
     }
 
     void open_session(Message const& message) {
         if (peer_) return refuse(message.id, code::invalid_request, "Invalid request: already initialized");
-        auto peer = std::make_shared<LegacyPeer>(endpoint_->executor, endpoint_->listeners, writer_, endpoint_->options.question_limit);
+        auto peer = std::make_shared<LegacyPeer>(endpoint_->executor, endpoint_->listeners, writer_,
+                                                 endpoint_->options.question_limit);
         try {
             writer_->deliver(result_text(message.id, initialize(message.params, *peer, *endpoint_)));
             peer_ = std::move(peer);
@@ -144,20 +156,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
         endpoint_->spawn(running, std::move(work), listens);
     }
 
-    static Task<void> answer(std::shared_ptr<Connection> self, std::shared_ptr<ActiveCall> call, Json id, Task<Answer> work,
-                             bool listens = false) {
+    static Task<void> answer(std::shared_ptr<Connection> self, std::shared_ptr<ActiveCall> call, Json id,
+                             Task<Answer> work, bool listens = false) {
         std::string text;
         try {
             auto const got = co_await std::move(work);
             text = got.text(id);
-        } catch (...) {                        // nothing but cancellation gets here
+        } catch (...) {  // nothing but cancellation gets here
         }
         call->end();
         auto const it = self->in_flight_.find(id_key(id));
         bool const dropped = it == self->in_flight_.end() || it->second->cancelled;
         if (it != self->in_flight_.end()) self->in_flight_.erase(it);
         if (!dropped && !text.empty()) {
-            // A listen that we end: basic/patterns/cancellation wants the notification, patterns/subscriptions the result.
+            // A listen that we end: basic/patterns/cancellation wants the notification,
+            // patterns/subscriptions the result.
             if (listens && self->endpoint_->stopping)
                 self->writer_->deliver(notification_text("notifications/cancelled", Json{{"requestId", id}}));
             self->writer_->deliver(std::move(text));
@@ -185,7 +198,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 Task<void> serve_stdio(std::shared_ptr<Endpoint> endpoint, int in, int out, Caller caller) {
     // A client that closed its end must cost a write error, not the process.
     struct sigaction action {};
-    if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+    if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL)
+        std::signal(SIGPIPE, SIG_IGN);
     auto const connection = std::make_shared<Connection>(std::move(endpoint), in, out, std::move(caller));
     co_await connection->run();
 }

@@ -3,7 +3,7 @@
 namespace mcp {
 namespace {
 
-constexpr std::size_t kMaxPending = 1024;          // notifications beyond it are dropped; responses are not
+constexpr std::size_t kMaxPending = 1024;  // notifications beyond it are dropped; responses are not
 constexpr std::size_t kMaxPendingBytes = 8 << 20;
 constexpr std::size_t kMaxLogged = 1024;
 
@@ -38,8 +38,10 @@ void Stream::push(std::string message) {
 void Stream::finish(std::string text, int status) {
     if (ended) return;
     http_status = status;
-    if (begun || !pending.empty() || !attached) push(std::move(text));
-    else response = std::move(text);
+    if (begun || !pending.empty() || !attached)
+        push(std::move(text));
+    else
+        response = std::move(text);
     end();
 }
 
@@ -59,7 +61,7 @@ void Stream::resume(std::deque<Event> events) {
 void Stream::detach() {
     attached = false;
     if (!log_) return;
-    pending.clear();                           // the log has them
+    pending.clear();  // the log has them
     bytes_ = 0;
 }
 
@@ -86,7 +88,8 @@ std::deque<Stream::Event> EventLog::after(std::uint64_t stream, std::uint64_t nu
 }
 
 bool EventLog::has(std::uint64_t stream) const {
-    return std::any_of(entries_.begin(), entries_.end(), [stream](Entry const& e) { return e.stream == stream; });
+    return std::any_of(entries_.begin(), entries_.end(),
+                       [stream](Entry const& e) { return e.stream == stream; });
 }
 
 std::string Delivery::event_id(std::uint64_t number) const {
@@ -96,7 +99,7 @@ std::string Delivery::event_id(std::uint64_t number) const {
 Task<bool> Delivery::begin() {
     fields.set("Content-Type", "text/event-stream");
     fields.set("Cache-Control", "no-cache");
-    fields.set("X-Accel-Buffering", "no");     // nginx would hold events back
+    fields.set("X-Accel-Buffering", "no");  // nginx would hold events back
     bool const first = !std::exchange(stream->begun, true);
     auto const begun = co_await reply.begin(http::Status::ok, std::move(fields));
     if (!begun) co_return false;
@@ -118,7 +121,7 @@ Task<bool> Delivery::write_event(Stream::Event event) {
 Task<Delivery::Outcome> Delivery::run(bool at_once) {
     auto const mine = ++stream->generation;
     stream->attached = true;
-    stream->wake.notify();                     // the reply before us, if one still waits, gives way
+    stream->wake.notify();  // the reply before us, if one still waits, gives way
     bool const throws = co_await asio::this_coro::throw_if_cancelled();
     co_await asio::this_coro::throw_if_cancelled(false);
     Outcome outcome = Outcome::gone;
@@ -152,20 +155,22 @@ Task<Delivery::Outcome> Delivery::run(bool at_once) {
     }
     if (outcome == Outcome::done && !stream->response.empty()) {
         fields.set("Content-Type", "application/json");
-        auto const sent = co_await reply.send(static_cast<http::Status>(stream->http_status), std::move(fields),
-                                              std::move(stream->response));
+        auto const sent = co_await reply.send(static_cast<http::Status>(stream->http_status),
+                                              std::move(fields), std::move(stream->response));
         if (!sent) outcome = Outcome::gone;
     } else if (outcome == Outcome::done && stream->retry && !stream->ended) {
         if (!reply.begun()) ok = co_await begin();
         if (ok) {
-            auto const asked = co_await reply.write("retry: " + std::to_string(stream->retry->count()) + "\n\n");
+            auto const asked =
+                co_await reply.write("retry: " + std::to_string(stream->retry->count()) + "\n\n");
             ok = asked.has_value();
         }
         if (ok) co_await reply.finish();
     } else if (reply.begun()) {
         if (outcome != Outcome::gone) co_await reply.finish();
     } else if (outcome != Outcome::gone) {
-        co_await reply.send(http::Status::accepted, std::move(fields), {});   // a cancelled request has no response
+        co_await reply.send(http::Status::accepted, std::move(fields),
+                            {});  // a cancelled request has no response
     }
     if (stream->generation == mine) stream->detach();
     co_await asio::this_coro::throw_if_cancelled(throws);

@@ -1,7 +1,6 @@
 #pragma once
 #include "rpc.hpp"
 #include "wake.hpp"
-
 #include <http/server.hpp>
 
 #include <deque>
@@ -10,8 +9,9 @@ namespace mcp {
 
 class EventLog;
 
-/// What goes back for one POST, or on a session's GET stream. Messages queue here; one HTTP reply at a time writes them.
-/// In a legacy session they are also logged under "<stream>-<number>", so that a later GET can take up the rest.
+/// What goes back for one POST, or on a session's GET stream. Messages queue here; one HTTP reply at a time
+/// writes them. In a legacy session they are also logged under "<stream>-<number>", so that a later GET can
+/// take up the rest.
 class Stream final : public Outlet {
   public:
     explicit Stream(asio::any_io_executor executor) : wake(std::move(executor)) {}
@@ -35,16 +35,16 @@ class Stream final : public Outlet {
         std::uint64_t number = 0;
         std::shared_ptr<std::string const> text;
     };
-    std::deque<Event> pending;                 ///< for the attached reply
-    std::string response;                      ///< plain
+    std::deque<Event> pending;  ///< for the attached reply
+    std::string response;       ///< plain
     int http_status = 200;
-    bool begun = false;                        ///< an event stream was begun: no plain response any more
+    bool begun = false;  ///< an event stream was begun: no plain response any more
     bool ended = false;
-    std::optional<base::milliseconds> retry;   ///< set by close_reply
-    unsigned generation = 0;                   ///< counts replies; an older one gives way
+    std::optional<base::milliseconds> retry;  ///< set by close_reply
+    unsigned generation = 0;                  ///< counts replies; an older one gives way
     bool attached = false;
-    std::uint64_t id = 0;                      ///< 0 = events have no ids
-    bool primed = false;                       ///< begins with an id and no data (2025-11-25)
+    std::uint64_t id = 0;  ///< 0 = events have no ids
+    bool primed = false;   ///< begins with an id and no data (2025-11-25)
     Wake wake;
 
   private:
@@ -76,7 +76,7 @@ class EventLog {
 struct Delivery {
     std::shared_ptr<Stream> stream;
     http::Reply& reply;
-    http::Fields fields;                       ///< of the answer, e.g. the session id
+    http::Fields fields;  ///< of the answer, e.g. the session id
     base::milliseconds keep_alive;
 
     enum class Outcome { done, gave_way, gone };

@@ -8,8 +8,8 @@
 namespace mcp {
 namespace {
 
-Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<Stream> stream, std::shared_ptr<ActiveCall> call,
-                    std::shared_ptr<Running> running, Message message) {
+Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<Stream> stream,
+                    std::shared_ptr<ActiveCall> call, std::shared_ptr<Running> running, Message message) {
     Json const id = message.id;
     std::string text;
     int status = 200;
@@ -17,15 +17,17 @@ Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<Stream> 
         auto const answer = co_await answer_modern(endpoint, call, std::move(message));
         status = answer.http_status;
         text = answer.text(id);
-    } catch (...) {                            // nothing but cancellation gets here
+    } catch (...) {  // nothing but cancellation gets here
     }
     call->end();
     if (endpoint->stopping && running->cancelled) {
         text = error_text(id, RpcError{code::internal_error, "The server is stopping", nullptr});
         status = 503;
     }
-    if (text.empty()) stream->end();
-    else stream->finish(std::move(text), status);
+    if (text.empty())
+        stream->end();
+    else
+        stream->finish(std::move(text), status);
 }
 
 }  // namespace
@@ -33,11 +35,12 @@ Task<void> run_call(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<Stream> 
 Task<void> StreamableHttp::handle(http::Request request, http::Reply& reply) {
     auto const self = shared_from_this();
     if (endpoint_->stopping) {
-        co_await refuse(reply, http::Status::service_unavailable, nullptr, code::internal_error, "The server is stopping");
+        co_await refuse(reply, http::Status::service_unavailable, nullptr, code::internal_error,
+                        "The server is stopping");
     } else if (request.verb == http::Verb::post) {
         co_await post(std::move(request), reply);
     } else if (request.field("MCP-Protocol-Version") == kModernVersion) {
-        http::Fields fields;                   // GET and DELETE are of the legacy eras
+        http::Fields fields;  // GET and DELETE are of the legacy eras
         fields.set("Allow", "POST");
         co_await reply.send(http::Status::method_not_allowed, std::move(fields), {});
     } else if (request.verb == http::Verb::get) {
@@ -63,7 +66,7 @@ Task<void> StreamableHttp::post(http::Request request, http::Reply& reply) {
     limits.max_bytes = endpoint_->options.max_message_bytes;
     limits.max_depth = endpoint_->options.max_depth;
     auto parsed = parse_message(request.body, limits);
-    request.body = {};                         // nothing reads it a second time
+    request.body = {};  // nothing reads it a second time
     if (auto* bad = std::get_if<BadMessage>(&parsed)) {
         co_await refuse(reply, http::Status::bad_request, std::move(bad->id), std::move(bad->error));
         co_return;
@@ -81,7 +84,7 @@ Task<void> StreamableHttp::post(http::Request request, http::Reply& reply) {
     } else if (is_request && claimed) {
         co_await modern(std::move(request), reply, std::move(message), std::move(caller));
     } else if (message.kind == Message::Kind::notification && (claimed || modern_field)) {
-        http::Fields fields;                   // this revision has no client notification over HTTP that does anything
+        http::Fields fields;  // this revision has no client notification over HTTP that does anything
         co_await reply.send(http::Status::accepted, std::move(fields), {});
     } else {
         co_await legacy_.post(std::move(request), reply, std::move(message), std::move(caller));
@@ -95,7 +98,8 @@ Task<void> StreamableHttp::modern(http::Request request, http::Reply& reply, Mes
         auto claims = read_claims(message);
         failed = check_headers(request, message, claims.version, *endpoint_, caller);
         if (!failed && claims.version != kModernVersion) failed = version_unsupported(claims.version);
-        origin = Origin{std::move(caller), true, std::move(claims.capabilities), std::move(claims.progress_token), claims.log_level};
+        origin = Origin{std::move(caller), true, std::move(claims.capabilities),
+                        std::move(claims.progress_token), claims.log_level};
     } catch (RpcException const& e) {
         failed = e.error;
     }
@@ -104,7 +108,7 @@ Task<void> StreamableHttp::modern(http::Request request, http::Reply& reply, Mes
         co_return;
     }
     auto const stream = std::make_shared<Stream>(endpoint_->executor);
-    stream->attached = true;                   // before the call says anything
+    stream->attached = true;  // before the call says anything
     auto const call = std::make_shared<ActiveCall>(std::move(origin), stream);
     call->id = message.id;
     auto const running = std::make_shared<Running>();

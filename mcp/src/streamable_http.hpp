@@ -5,10 +5,12 @@
 
 namespace mcp {
 
-/// The MCP endpoint over HTTP: finds the era, checks what a modern request's fields say, and answers with JSON or events.
+/// The MCP endpoint over HTTP: finds the era, checks what a modern request's fields say, and answers with
+/// JSON or events.
 class StreamableHttp : public std::enable_shared_from_this<StreamableHttp> {
   public:
-    explicit StreamableHttp(std::shared_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)), legacy_(endpoint_) {}
+    explicit StreamableHttp(std::shared_ptr<Endpoint> endpoint)
+        : endpoint_(std::move(endpoint)), legacy_(endpoint_) {}
     Task<void> handle(http::Request request, http::Reply& reply);
     void stop() { legacy_.stop(); }
 

@@ -27,15 +27,22 @@ std::string timestamp() {
 
 }  // namespace
 
-TaskRecord::TaskRecord(asio::any_io_executor executor, Listeners& listeners, std::string principal, Json capabilities,
-                       base::milliseconds ttl)
-    : listeners_(listeners), id_(base::random_id()), principal_(std::move(principal)),
-      capabilities_(std::move(capabilities)), ttl_(ttl), ends_(base::Clock::now() + ttl), created_(timestamp()),
-      updated_(created_), answered_(std::move(executor)) {}
+TaskRecord::TaskRecord(asio::any_io_executor executor, Listeners& listeners, std::string principal,
+                       Json capabilities, base::milliseconds ttl)
+    : listeners_(listeners),
+      id_(base::random_id()),
+      principal_(std::move(principal)),
+      capabilities_(std::move(capabilities)),
+      ttl_(ttl),
+      ends_(base::Clock::now() + ttl),
+      created_(timestamp()),
+      updated_(created_),
+      answered_(std::move(executor)) {}
 
 Json TaskRecord::show() const {
-    Json out{{"taskId", id_},       {"status", kStates[static_cast<std::size_t>(state_)]}, {"createdAt", created_},
-             {"lastUpdatedAt", updated_}, {"ttlMs", ttl_.count()}, {"pollIntervalMs", kPollMs}};
+    Json out{{"taskId", id_},         {"status", kStates[static_cast<std::size_t>(state_)]},
+             {"createdAt", created_}, {"lastUpdatedAt", updated_},
+             {"ttlMs", ttl_.count()}, {"pollIntervalMs", kPollMs}};
     if (!message_.empty()) out["statusMessage"] = message_;
     if (state_ == State::completed) out["result"] = answer_.result;
     if (state_ == State::failed) out["error"] = error_json(*answer_.error);
@@ -119,11 +126,13 @@ void TaskRecord::cancel() {
 std::shared_ptr<TaskRecord> Tasks::create(std::string principal, Json capabilities) {
     sweep();
     if (tasks_.size() >= max_) {
-        auto const done = std::find_if(tasks_.begin(), tasks_.end(), [](auto const& t) { return t.second->over(); });
+        auto const done =
+            std::find_if(tasks_.begin(), tasks_.end(), [](auto const& t) { return t.second->over(); });
         if (done == tasks_.end()) return nullptr;
         tasks_.erase(done);
     }
-    auto task = std::make_shared<TaskRecord>(executor_, listeners_, std::move(principal), std::move(capabilities), ttl_);
+    auto task = std::make_shared<TaskRecord>(executor_, listeners_, std::move(principal),
+                                             std::move(capabilities), ttl_);
     tasks_.emplace(task->id(), task);
     return task;
 }

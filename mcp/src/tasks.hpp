@@ -21,13 +21,14 @@ class TaskRecord final : public Asker {
 
     /// Shows the questions as inputRequests and waits for tasks/update. Keys must be new in this task.
     Task<std::map<std::string, Json>> ask(std::vector<Question> questions) override;
-    /// Takes answers to open questions; ignores other keys. errors: RpcException -32602 for an ill-formed answer.
+    /// Takes answers to open questions; ignores other keys. errors: RpcException -32602 for an ill-formed
+    /// answer.
     void update(Json const& input_responses);
     void say(std::string status_message);
     void finish(Answer answer);
     void cancel();
 
-    std::shared_ptr<Running> running;        ///< the call behind it
+    std::shared_ptr<Running> running;  ///< the call behind it
 
   private:
     void change(State state);

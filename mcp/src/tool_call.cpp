@@ -32,8 +32,8 @@ struct Job {
 };
 
 /// `keeper` owns the tool.
-Task<void> run_job(std::shared_ptr<Job> job, [[maybe_unused]] std::shared_ptr<Endpoint> keeper, Tool const& tool,
-                   Json arguments, std::shared_ptr<ActiveCall> call) {
+Task<void> run_job(std::shared_ptr<Job> job, [[maybe_unused]] std::shared_ptr<Endpoint> keeper,
+                   Tool const& tool, Json arguments, std::shared_ptr<ActiveCall> call) {
     try {
         job->result = to_json(co_await tool.run(std::move(arguments), *call), true);
     } catch (...) {
@@ -84,7 +84,9 @@ Task<Json> Endpoint::call_tool(Json params, std::shared_ptr<ActiveCall> call) {
     }
     bool const can_task = call->modern() && call->client_has_extension(kTasksExtension);
     if (tool->needs_task && !can_task) {
-        if (!call->modern()) throw rpc_exception(code::method_not_found, name + " runs only as a task, which this revision lacks here");
+        if (!call->modern())
+            throw rpc_exception(code::method_not_found,
+                                name + " runs only as a task, which this revision lacks here");
         Json extensions = Json::object();
         extensions[std::string(kTasksExtension)] = Json::object();
         Json const data{{"requiredCapabilities", {{"extensions", std::move(extensions)}}}};
@@ -131,7 +133,7 @@ Task<Json> Endpoint::call_as_task(Tool const& tool, Json arguments, std::shared_
             co_return out;
         }
     }
-    while (!done && !gone) {                   // no place for a task: the request waits as others do
+    while (!done && !gone) {  // no place for a task: the request waits as others do
         done = co_await job->done.wait(options.task_ttl);
         gone = co_await cancelled();
     }

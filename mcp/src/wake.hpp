@@ -14,7 +14,8 @@ class Wake {
         set_ = true;
         timer_.cancel();
     }
-    /// True when woken, false when the limit passed or the waiter was cancelled (it looks at its own state to tell).
+    /// True when woken, false when the limit passed or the waiter was cancelled (it looks at its own state to
+    /// tell).
     base::Task<bool> wait(base::milliseconds limit) {
         if (!set_) {
             timer_.expires_after(std::min<base::milliseconds>(limit, std::chrono::hours(24)));
@@ -28,7 +29,8 @@ class Wake {
     bool set_ = false;
 };
 
-/// Whether the coroutine that asks was cancelled; for those that clean up instead of being unwound by an exception.
+/// Whether the coroutine that asks was cancelled; for those that clean up instead of being unwound by an
+/// exception.
 inline base::Task<bool> cancelled() {
     auto const state = co_await asio::this_coro::cancellation_state;
     co_return state.cancelled() != asio::cancellation_type::none;

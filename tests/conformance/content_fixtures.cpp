@@ -1,5 +1,4 @@
 #include "fixtures.hpp"
-
 #include <base/timeout.hpp>
 
 namespace fixtures {
@@ -12,7 +11,10 @@ Json text_block(std::string text) { return {{"type", "text"}, {"text", std::move
 Json image_block() { return {{"type", "image"}, {"data", kPng}, {"mimeType", "image/png"}}; }
 Json resource_block() {
     return {{"type", "resource"},
-            {"resource", {{"uri", "test://embedded-resource"}, {"mimeType", "text/plain"}, {"text", "An embedded resource."}}}};
+            {"resource",
+             {{"uri", "test://embedded-resource"},
+              {"mimeType", "text/plain"},
+              {"text", "An embedded resource."}}}};
 }
 
 ToolResult blocks(Json content) {
@@ -63,14 +65,17 @@ Json schema_2020_12() {
       "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
       "then": {"required": ["phone"]},
       "else": {"required": ["email"]},
-      "additionalProperties": false})").value();
+      "additionalProperties": false})")
+        .value();
 }
 
 }  // namespace
 
-Tool tool(std::string name, std::string description, Json properties, std::vector<std::string> required, Run run) {
+Tool tool(std::string name, std::string description, Json properties, std::vector<std::string> required,
+          Run run) {
     Tool out;
-    out.definition = {{"name", name}, {"description", std::move(description)},
+    out.definition = {{"name", name},
+                      {"description", std::move(description)},
                       {"inputSchema", {{"type", "object"}, {"properties", std::move(properties)}}}};
     if (!required.empty()) out.definition["inputSchema"]["required"] = std::move(required);
     out.name = std::move(name);
@@ -83,13 +88,16 @@ std::vector<Tool> content_tools(std::shared_ptr<Late> late) {
     std::vector<Tool> out;
     out.push_back(tool("test_simple_text", "Answers with text", none, {},
                        fixed(ToolResult::text("This is a simple text response for testing."))));
-    out.push_back(tool("test_image_content", "Answers with an image", none, {}, fixed(blocks(Json::array({image_block()})))));
+    out.push_back(tool("test_image_content", "Answers with an image", none, {},
+                       fixed(blocks(Json::array({image_block()})))));
     Json const audio{{"type", "audio"}, {"data", kWav}, {"mimeType", "audio/wav"}};
-    out.push_back(tool("test_audio_content", "Answers with a sound", none, {}, fixed(blocks(Json::array({audio})))));
+    out.push_back(
+        tool("test_audio_content", "Answers with a sound", none, {}, fixed(blocks(Json::array({audio})))));
     out.push_back(tool("test_embedded_resource", "Answers with a resource", none, {},
                        fixed(blocks(Json::array({resource_block()})))));
-    out.push_back(tool("test_multiple_content_types", "Answers with text, image and resource", none, {},
-                       fixed(blocks(Json::array({text_block("Mixed content:"), image_block(), resource_block()})))));
+    out.push_back(
+        tool("test_multiple_content_types", "Answers with text, image and resource", none, {},
+             fixed(blocks(Json::array({text_block("Mixed content:"), image_block(), resource_block()})))));
     out.push_back(tool("test_error_handling", "Always fails", none, {},
                        fixed(ToolResult::failure("This tool intentionally returns an error for testing"))));
     out.push_back(tool("test_tool_with_logging", "Logs while it works", none, {}, log_thrice));
@@ -108,7 +116,8 @@ std::vector<Tool> content_tools(std::shared_ptr<Late> late) {
                        }));
     Json const region{{"region", {{"type", "string"}, {"x-mcp-header", "Region"}}},
                       {"count", {{"type", "integer"}, {"x-mcp-header", "Count"}}}};
-    out.push_back(tool("test_x_mcp_header", "Has parameters that are mirrored in headers", region, {}, echo_arguments));
+    out.push_back(
+        tool("test_x_mcp_header", "Has parameters that are mirrored in headers", region, {}, echo_arguments));
     auto schema = tool("json_schema_2020_12_tool", "Has a schema of draft 2020-12", none, {}, echo_arguments);
     schema.definition["inputSchema"] = schema_2020_12();
     out.push_back(std::move(schema));

@@ -24,7 +24,8 @@ struct Late {
 };
 
 using Run = std::function<Task<ToolResult>(Json, Call&)>;
-Tool tool(std::string name, std::string description, Json properties, std::vector<std::string> required, Run run);
+Tool tool(std::string name, std::string description, Json properties, std::vector<std::string> required,
+          Run run);
 mcp::Question form(std::string key, std::string message, Json properties, std::vector<std::string> required);
 mcp::Question sampling(std::string key, std::string prompt);
 mcp::Question roots(std::string key);

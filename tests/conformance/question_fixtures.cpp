@@ -13,9 +13,8 @@ Task<ToolResult> ask_user(std::vector<mcp::Question> questions, Json state, Call
 
 /// Asks the same questions every time and tells the answers.
 Run asking(std::vector<mcp::Question> questions, Json state = nullptr, std::string said = "Answers:") {
-    return [questions = std::move(questions), state = std::move(state), said = std::move(said)](Json, Call& call) {
-        return ask_user(questions, state, call, said);
-    };
+    return [questions = std::move(questions), state = std::move(state), said = std::move(said)](
+               Json, Call& call) { return ask_user(questions, state, call, said); };
 }
 
 Task<ToolResult> ask_with_text(Json arguments, Call& call, bool sample) {
@@ -32,16 +31,18 @@ Task<ToolResult> ask_with_text(Json arguments, Call& call, bool sample) {
 }
 
 Json defaults() {
-    return {{"name", {{"type", "string"}, {"default", "John Doe"}}},
-            {"age", {{"type", "integer"}, {"default", 30}}},
-            {"score", {{"type", "number"}, {"default", 95.5}}},
-            {"status", {{"type", "string"}, {"enum", {"active", "inactive", "pending"}}, {"default", "active"}}},
-            {"verified", {{"type", "boolean"}, {"default", true}}}};
+    return {
+        {"name", {{"type", "string"}, {"default", "John Doe"}}},
+        {"age", {{"type", "integer"}, {"default", 30}}},
+        {"score", {{"type", "number"}, {"default", 95.5}}},
+        {"status", {{"type", "string"}, {"enum", {"active", "inactive", "pending"}}, {"default", "active"}}},
+        {"verified", {{"type", "boolean"}, {"default", true}}}};
 }
 
 Json titled(std::string const& prefix) {
     Json out = Json::array();
-    for (auto const* n : {"1", "2", "3"}) out.push_back({{"const", prefix + n}, {"title", "Option " + std::string(n)}});
+    for (auto const* n : {"1", "2", "3"})
+        out.push_back({{"const", prefix + n}, {"title", "Option " + std::string(n)}});
     return out;
 }
 
@@ -49,8 +50,10 @@ Json enums() {
     Json const options{"option1", "option2", "option3"};
     return {{"untitledSingle", {{"type", "string"}, {"enum", options}}},
             {"titledSingle", {{"type", "string"}, {"oneOf", titled("value")}}},
-            {"legacyEnum", {{"type", "string"}, {"enum", {"opt1", "opt2", "opt3"}},
-                            {"enumNames", {"Option One", "Option Two", "Option Three"}}}},
+            {"legacyEnum",
+             {{"type", "string"},
+              {"enum", {"opt1", "opt2", "opt3"}},
+              {"enumNames", {"Option One", "Option Two", "Option Three"}}}},
             {"untitledMulti", {{"type", "array"}, {"items", {{"type", "string"}, {"enum", options}}}}},
             {"titledMulti", {{"type", "array"}, {"items", {{"anyOf", titled("value")}}}}}};
 }
@@ -63,7 +66,9 @@ mcp::Question favourite_colour() {
     return form("step2", "What is your favourite colour?", Json{{"color", {{"type", "string"}}}}, {"color"});
 }
 
-mcp::Question confirm() { return form("confirm", "Please confirm", Json{{"ok", {{"type", "boolean"}}}}, {"ok"}); }
+mcp::Question confirm() {
+    return form("confirm", "Please confirm", Json{{"ok", {{"type", "boolean"}}}}, {"ok"});
+}
 
 Task<ToolResult> two_rounds(Json, Call& call) {
     std::vector<mcp::Question> first, second;
@@ -80,7 +85,8 @@ Task<ToolResult> two_rounds(Json, Call& call) {
 Task<ToolResult> by_capability(Json, Call& call) {
     std::vector<mcp::Question> questions;
     auto const& declared = call.client_capabilities();
-    if (declared.contains("sampling")) questions.push_back(sampling("capital_question", "What is the capital of France?"));
+    if (declared.contains("sampling"))
+        questions.push_back(sampling("capital_question", "What is the capital of France?"));
     if (declared.contains("elicitation")) questions.push_back(user_name());
     if (declared.contains("roots")) questions.push_back(roots("client_roots"));
     if (questions.empty()) co_return ToolResult::text("The client can answer nothing.");
@@ -90,7 +96,8 @@ Task<ToolResult> by_capability(Json, Call& call) {
 }  // namespace
 
 mcp::Question form(std::string key, std::string message, Json properties, std::vector<std::string> required) {
-    Json const schema{{"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(required)}};
+    Json const schema{
+        {"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(required)}};
     Json params{{"mode", "form"}, {"message", std::move(message)}, {"requestedSchema", schema}};
     return {std::move(key), "elicitation/create", std::move(params)};
 }
@@ -112,28 +119,35 @@ std::string content_of(Json const& answer, std::string const& name) {
 std::vector<Tool> question_tools() {
     auto const none = Json::object();
     std::vector<Tool> out;
-    out.push_back(tool("test_sampling", "Asks the client's model", Json{{"prompt", {{"type", "string"}}}}, {"prompt"},
-                       [](Json arguments, Call& call) { return ask_with_text(std::move(arguments), call, true); }));
-    out.push_back(tool("test_elicitation", "Asks the client's user", Json{{"message", {{"type", "string"}}}}, {"message"},
-                       [](Json arguments, Call& call) { return ask_with_text(std::move(arguments), call, false); }));
-    out.push_back(tool("test_elicitation_sep1034_defaults", "Asks with defaults", none, {},
-                       asking({form("user", "Please review", defaults(), {})}, nullptr, "Elicitation completed:")));
-    out.push_back(tool("test_elicitation_sep1330_enums", "Asks for choices", none, {},
-                       asking({form("user", "Please choose", enums(), {})}, nullptr, "Elicitation completed:")));
+    out.push_back(
+        tool("test_sampling", "Asks the client's model", Json{{"prompt", {{"type", "string"}}}}, {"prompt"},
+             [](Json arguments, Call& call) { return ask_with_text(std::move(arguments), call, true); }));
+    out.push_back(tool(
+        "test_elicitation", "Asks the client's user", Json{{"message", {{"type", "string"}}}}, {"message"},
+        [](Json arguments, Call& call) { return ask_with_text(std::move(arguments), call, false); }));
+    out.push_back(
+        tool("test_elicitation_sep1034_defaults", "Asks with defaults", none, {},
+             asking({form("user", "Please review", defaults(), {})}, nullptr, "Elicitation completed:")));
+    out.push_back(
+        tool("test_elicitation_sep1330_enums", "Asks for choices", none, {},
+             asking({form("user", "Please choose", enums(), {})}, nullptr, "Elicitation completed:")));
     out.push_back(tool("test_missing_capability", "Needs sampling", none, {},
                        asking({sampling("sample", "Say something")})));
-    out.push_back(tool("test_streaming_elicitation", "Asks the client's user", none, {}, asking({user_name()})));
+    out.push_back(
+        tool("test_streaming_elicitation", "Asks the client's user", none, {}, asking({user_name()})));
 
     std::string const prefix = "test_input_required_result_";
     auto const add = [&](std::string const& name, std::string description, Run run) {
         out.push_back(tool(prefix + name, std::move(description), none, {}, std::move(run)));
     };
     add("elicitation", "Asks for a name", asking({user_name()}, nullptr, "Hello"));
-    add("sampling", "Asks the client's model", asking({sampling("capital_question", "What is the capital of France?")}));
+    add("sampling", "Asks the client's model",
+        asking({sampling("capital_question", "What is the capital of France?")}));
     add("list_roots", "Asks for the client's roots", asking({roots("client_roots")}, nullptr, "Roots:"));
     add("request_state", "Keeps state between rounds", asking({confirm()}, Json{{"kept", true}}, "state-ok"));
     add("multiple_inputs", "Asks three things at once",
-        asking({user_name(), sampling("greeting", "Write a greeting"), roots("client_roots")}, Json{{"kept", true}}));
+        asking({user_name(), sampling("greeting", "Write a greeting"), roots("client_roots")},
+               Json{{"kept", true}}));
     add("multi_round", "Asks twice", two_rounds);
     add("tampered_state", "Refuses altered state", asking({confirm()}, Json{{"kept", true}}, "state-ok"));
     add("capabilities", "Asks what the client can answer", by_capability);

@@ -23,7 +23,9 @@ Task<mcp::Page> list(std::string, Call&) {
 }
 
 Task<Json> templates(Call&) {
-    Json const one{{"uriTemplate", "test://template/{id}/data"}, {"name", "Template"}, {"description", "Data by id"},
+    Json const one{{"uriTemplate", "test://template/{id}/data"},
+                   {"name", "Template"},
+                   {"description", "Data by id"},
                    {"mimeType", "application/json"}};
     co_return Json::array({one});
 }

@@ -1,12 +1,12 @@
 #include "fixtures.hpp"
-
 #include <http/server.hpp>
 
 #include <charconv>
 #include <csignal>
 #include <iostream>
 
-// berth-conformance-server --port N | --stdio: our endpoint with the fixtures of the public conformance suite, for loopback only.
+// berth-conformance-server --port N | --stdio: our endpoint with the fixtures of the public conformance
+// suite, for loopback only.
 namespace {
 
 using std::chrono_literals::operator""ms;
@@ -70,8 +70,10 @@ int main(int argc, char** argv) {
     std::vector<std::string_view> const arguments(argv + 1, argv + argc);
     std::uint16_t port = 0;
     bool const stdio = arguments.size() == 1 && arguments[0] == "--stdio";
-    bool const http = arguments.size() == 2 && arguments[0] == "--port" &&
-                      std::from_chars(arguments[1].data(), arguments[1].data() + arguments[1].size(), port).ec == std::errc{};
+    bool const http =
+        arguments.size() == 2 && arguments[0] == "--port" &&
+        std::from_chars(arguments[1].data(), arguments[1].data() + arguments[1].size(), port).ec ==
+            std::errc{};
     if (!stdio && !http) {
         std::cerr << "usage: berth-conformance-server --port N | --stdio\n";
         return 2;

@@ -1,5 +1,4 @@
 #include "fixtures.hpp"
-
 #include <base/timeout.hpp>
 
 namespace fixtures {
@@ -31,7 +30,8 @@ Task<ToolResult> protocol_error_job(Json, Call&) {
 Task<ToolResult> confirm_delete(Json arguments, Call& call) {
     auto const file = arguments.value("filename", "a file");
     std::vector<mcp::Question> questions;
-    questions.push_back(form("confirm", "Delete " + file + '?', Json{{"confirm", {{"type", "boolean"}}}}, {"confirm"}));
+    questions.push_back(
+        form("confirm", "Delete " + file + '?', Json{{"confirm", {{"type", "boolean"}}}}, {"confirm"}));
     auto const answers = co_await call.ask(std::move(questions));
     bool const accepted = answers.at("confirm").value("action", "") == "accept";
     co_return ToolResult::text((accepted ? "Deleted " : "Kept ") + file);
@@ -49,7 +49,8 @@ Task<ToolResult> multi_input(Json, Call& call) {
 /// Its question comes before it is a task, so by another round of the request.
 Task<ToolResult> ask_then_work(Json, Call& call) {
     std::vector<mcp::Question> questions;
-    questions.push_back(form("user_name", "What is your name?", Json{{"name", {{"type", "string"}}}}, {"name"}));
+    questions.push_back(
+        form("user_name", "What is your name?", Json{{"name", {{"type", "string"}}}}, {"name"}));
     auto const answers = co_await call.ask(std::move(questions));
     co_await sleep_for(1000ms);
     co_return ToolResult::text("Hello, " + content_of(answers.at("user_name"), "name") + '!');
@@ -62,8 +63,8 @@ std::vector<Tool> task_tools() {
     Json const text{{"type", "string"}};
     std::vector<Tool> out;
     out.push_back(tool("greet", "Greets at once", Json{{"name", text}}, {}, greet));
-    auto slow = tool("slow_compute", "Takes as long as it is told", Json{{"seconds", {{"type", "number"}}}, {"label", text}}, {},
-                     slow_compute);
+    auto slow = tool("slow_compute", "Takes as long as it is told",
+                     Json{{"seconds", {{"type", "number"}}}, {"label", text}}, {}, slow_compute);
     slow.may_be_task = true;
     out.push_back(std::move(slow));
     auto needing = [&](Tool t) {

@@ -5,7 +5,9 @@ using namespace mcp_test;
 namespace {
 
 Json cancel(Json id) {
-    return {{"jsonrpc", "2.0"}, {"method", "notifications/cancelled"}, {"params", {{"requestId", std::move(id)}}}};
+    return {{"jsonrpc", "2.0"},
+            {"method", "notifications/cancelled"},
+            {"params", {{"requestId", std::move(id)}}}};
 }
 
 }  // namespace
@@ -16,13 +18,13 @@ TEST_CASE("cancellation on stdio") {
     pipe.send(call(1, "wait"));
     REQUIRE(world.until([&] { return world.seen->started == 1; }));
     SUBCASE("stops the work and sends no response") {
-        pipe.send(cancel("1"));                // another id: a string
+        pipe.send(cancel("1"));  // another id: a string
         CHECK(pipe.quiet());
         CHECK(world.seen->cancelled == 0);
         pipe.send(cancel(1));
         CHECK(world.until([&] { return world.seen->cancelled == 1; }));
         CHECK(pipe.quiet());
-        CHECK(text_of(pipe.ask(call(1, "echo"))) == "local:");      // the id is free again
+        CHECK(text_of(pipe.ask(call(1, "echo"))) == "local:");  // the id is free again
     }
     SUBCASE("an id in flight is not taken twice") {
         CHECK(pipe.ask(call(1, "echo"))["error"]["code"] == -32600);

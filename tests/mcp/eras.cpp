@@ -136,8 +136,11 @@ TEST_CASE("tools/list pages") {
     SUBCASE("a cursor belongs to its caller and is refused when altered") {
         auto const first = world.ask(world.modern_request(modern(1, "tools/list"))).json()["result"];
         Json const theirs{{"cursor", first["nextCursor"]}};
-        CHECK(world.ask(world.modern_request(modern(1, "tools/list", theirs), "bob")).json()["error"]["code"] == -32602);
+        CHECK(
+            world.ask(world.modern_request(modern(1, "tools/list", theirs), "bob")).json()["error"]["code"] ==
+            -32602);
         Json const altered{{"cursor", first["nextCursor"].get<std::string>() + "A"}};
-        CHECK(world.ask(world.modern_request(modern(1, "tools/list", altered))).json()["error"]["code"] == -32602);
+        CHECK(world.ask(world.modern_request(modern(1, "tools/list", altered))).json()["error"]["code"] ==
+              -32602);
     }
 }

@@ -16,7 +16,9 @@ struct Mirrored {
             {"text", {{"type", "string"}, {"x-mcp-header", "Text"}}},
             {"count", {{"type", "integer"}, {"x-mcp-header", "Count"}}},
             {"flag", {{"type", "boolean"}, {"x-mcp-header", "Flag"}}},
-            {"inner", {{"type", "object"}, {"properties", {{"deep", {{"type", "string"}, {"x-mcp-header", "Deep"}}}}}}}};
+            {"inner",
+             {{"type", "object"},
+              {"properties", {{"deep", {{"type", "string"}, {"x-mcp-header", "Deep"}}}}}}}};
         out.tools.push_back(std::move(mirrored));
         return out;
     }

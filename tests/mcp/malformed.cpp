@@ -8,7 +8,7 @@ struct Bad {
     char const* what;
     std::string text;
     int code;
-    Json id;                                   // what the answer echoes; null = none
+    Json id;  // what the answer echoes; null = none
 };
 
 std::vector<Bad> table() {
@@ -20,8 +20,10 @@ std::vector<Bad> table() {
         {"two values", R"({"jsonrpc":"2.0","id":1,"method":"ping"}{})", -32700, nullptr},
         {"invalid UTF-8", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}", -32700, nullptr},
         {"a duplicate key", R"({"jsonrpc":"2.0","id":1,"id":2,"method":"ping"})", -32700, nullptr},
-        {"a duplicate key inside", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":1,"a":2}})", -32700, nullptr},
-        {"nesting beyond the limit", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":)" + deep + "}}", -32600, nullptr},
+        {"a duplicate key inside", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":1,"a":2}})",
+         -32700, nullptr},
+        {"nesting beyond the limit",
+         R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":)" + deep + "}}", -32600, nullptr},
         {"a batch", R"([{"jsonrpc":"2.0","id":1,"method":"ping"}])", -32600, nullptr},
         {"an empty batch", "[]", -32600, nullptr},
         {"a number", "7", -32600, nullptr},
@@ -36,10 +38,12 @@ std::vector<Bad> table() {
         {"an id with a fraction", R"({"jsonrpc":"2.0","id":1.5,"method":"ping"})", -32600, nullptr},
         {"an object as id", R"({"jsonrpc":"2.0","id":{},"method":"ping"})", -32600, nullptr},
         {"a method and a result", R"({"jsonrpc":"2.0","id":1,"method":"ping","result":{}})", -32600, 1},
-        {"a result and an error", R"({"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"x"}})", -32600, nullptr},
+        {"a result and an error", R"({"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"x"}})",
+         -32600, nullptr},
         {"a result that is no object", R"({"jsonrpc":"2.0","id":1,"result":5})", -32600, 1},
         {"params as an array", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":[1]})", -32602, 1},
-        {"_meta that is no object", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":1}})", -32602, 1},
+        {"_meta that is no object", R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":1}})",
+         -32602, 1},
     };
 }
 
@@ -96,10 +100,12 @@ TEST_CASE("malformed requests of good form") {
     World world;
     Pipe pipe(world);
     CHECK(pipe.ask(call(1, "no such tool"))["error"]["code"] == -32602);
-    CHECK(pipe.ask(call(1, "rare"))["error"]["code"] == -32602);     // outside the caller's toolsets: as if it did not exist
+    CHECK(pipe.ask(call(1, "rare"))["error"]["code"] ==
+          -32602);  // outside the caller's toolsets: as if it did not exist
     CHECK(pipe.ask(modern(1, "tools/call", {{"name", 5}}))["error"]["code"] == -32602);
-    CHECK(pipe.ask(modern(1, "tools/call", {{"name", "echo"}, {"arguments", Json::array()}}))["error"]["code"] == -32602);
+    CHECK(pipe.ask(modern(1, "tools/call",
+                          {{"name", "echo"}, {"arguments", Json::array()}}))["error"]["code"] == -32602);
     CHECK(pipe.ask(modern(1, "tools/list", {{"cursor", "x"}}))["error"]["code"] == -32602);
     CHECK(pipe.ask(modern(1, "unknown/method"))["error"]["code"] == -32601);
-    CHECK(pipe.ask(modern(1, "prompts/list"))["error"]["code"] == -32601);      // not offered
+    CHECK(pipe.ask(modern(1, "prompts/list"))["error"]["code"] == -32601);  // not offered
 }

@@ -1,12 +1,14 @@
 #pragma once
 #include <base/timeout.hpp>
 #include <base/unique_fd.hpp>
-#include <doctest/doctest.h>
 #include <mcp/server.hpp>
+
+#include <doctest/doctest.h>
+
 #include <sys/socket.h>
-#include <testing/io.hpp>
 
 #include <deque>
+#include <testing/io.hpp>
 
 namespace mcp_test {
 
@@ -29,7 +31,9 @@ struct Ends {
 };
 
 inline mcp::Question question(std::string key) {
-    Json params{{"mode", "form"}, {"message", "?"}, {"requestedSchema", {{"type", "object"}, {"properties", Json::object()}}}};
+    Json params{{"mode", "form"},
+                {"message", "?"},
+                {"requestedSchema", {{"type", "object"}, {"properties", Json::object()}}}};
     return {std::move(key), "elicitation/create", std::move(params)};
 }
 
@@ -45,7 +49,7 @@ inline mcp::Tool tool(std::string name, std::function<Task<ToolResult>(Json, Cal
 inline Task<ToolResult> wait_long(Json arguments, std::shared_ptr<Seen> seen) {
     Ends ends(*seen);
     co_await base::sleep_for(base::milliseconds(arguments.value("ms", 600'000)));
-    co_await base::sleep_for(base::milliseconds(0));      // a cancelled coroutine does not get past this
+    co_await base::sleep_for(base::milliseconds(0));  // a cancelled coroutine does not get past this
     ends.done = true;
     co_return ToolResult::text("waited");
 }
@@ -53,12 +57,13 @@ inline Task<ToolResult> wait_long(Json arguments, std::shared_ptr<Seen> seen) {
 inline Task<ToolResult> echo(Json arguments, Call& call) {
     if (arguments.contains("ms")) co_await base::sleep_for(base::milliseconds(arguments.value("ms", 0)));
     auto const text = arguments.value("text", Json(""));
-    co_return ToolResult::text(call.caller().principal + ':' + (text.is_string() ? text.get<std::string>() : ""));
+    co_return ToolResult::text(call.caller().principal + ':' +
+                               (text.is_string() ? text.get<std::string>() : ""));
 }
 
 inline Task<ToolResult> chatty(Json, Call& call) {
     call.progress(1, 2.0, "half");
-    call.progress(1, 2.0, "again");                       // does not increase: dropped
+    call.progress(1, 2.0, "again");  // does not increase: dropped
     call.log(mcp::LogLevel::debug, "t", "quiet");
     call.log(mcp::LogLevel::warning, "t", "loud");
     co_return ToolResult::text("said");
@@ -82,13 +87,16 @@ inline mcp::Features features(std::shared_ptr<Seen> seen) {
     out.version = "1";
     out.state_key = "a key for tests";
     out.tools.push_back(tool("echo", echo));
-    out.tools.push_back(tool("wait", [seen](Json arguments, Call&) { return wait_long(std::move(arguments), seen); }));
+    out.tools.push_back(
+        tool("wait", [seen](Json arguments, Call&) { return wait_long(std::move(arguments), seen); }));
     out.tools.push_back(tool("chatty", chatty));
-    out.tools.push_back(tool("ask", [seen](Json arguments, Call& call) { return ask_twice(std::move(arguments), call, seen); }));
+    out.tools.push_back(tool(
+        "ask", [seen](Json arguments, Call& call) { return ask_twice(std::move(arguments), call, seen); }));
     auto job = tool("job", [seen](Json arguments, Call&) { return wait_long(std::move(arguments), seen); });
     job.may_be_task = true;
     out.tools.push_back(std::move(job));
-    auto late = tool("late", [seen](Json arguments, Call& call) { return ask_twice(std::move(arguments), call, seen); });
+    auto late = tool(
+        "late", [seen](Json arguments, Call& call) { return ask_twice(std::move(arguments), call, seen); });
     late.needs_task = true;
     out.tools.push_back(std::move(late));
     auto rare = tool("rare", echo);
@@ -104,24 +112,34 @@ inline Json modern_meta(Json capabilities = Json::object()) {
     return meta;
 }
 inline Json request(Json id, std::string method, Json params) {
-    return {{"jsonrpc", "2.0"}, {"id", std::move(id)}, {"method", std::move(method)}, {"params", std::move(params)}};
+    return {{"jsonrpc", "2.0"},
+            {"id", std::move(id)},
+            {"method", std::move(method)},
+            {"params", std::move(params)}};
 }
-inline Json modern(Json id, std::string method, Json params = Json::object(), Json capabilities = Json::object()) {
+inline Json modern(Json id, std::string method, Json params = Json::object(),
+                   Json capabilities = Json::object()) {
     params["_meta"].update(modern_meta(std::move(capabilities)));
     return request(std::move(id), std::move(method), std::move(params));
 }
-inline Json call(Json id, std::string name, Json arguments = Json::object(), Json capabilities = Json::object()) {
-    return modern(std::move(id), "tools/call", {{"name", std::move(name)}, {"arguments", std::move(arguments)}},
-                  std::move(capabilities));
+inline Json call(Json id, std::string name, Json arguments = Json::object(),
+                 Json capabilities = Json::object()) {
+    return modern(std::move(id), "tools/call",
+                  {{"name", std::move(name)}, {"arguments", std::move(arguments)}}, std::move(capabilities));
 }
 inline Json legacy_call(Json id, std::string name, Json arguments = Json::object()) {
-    return request(std::move(id), "tools/call", {{"name", std::move(name)}, {"arguments", std::move(arguments)}});
+    return request(std::move(id), "tools/call",
+                   {{"name", std::move(name)}, {"arguments", std::move(arguments)}});
 }
 inline Json initialize(Json id, std::string version = "2025-11-25", Json capabilities = Json::object()) {
-    return request(std::move(id), "initialize", {{"protocolVersion", std::move(version)}, {"capabilities", std::move(capabilities)},
-                                                 {"clientInfo", {{"name", "t"}, {"version", "1"}}}});
+    return request(std::move(id), "initialize",
+                   {{"protocolVersion", std::move(version)},
+                    {"capabilities", std::move(capabilities)},
+                    {"clientInfo", {{"name", "t"}, {"version", "1"}}}});
 }
-inline std::string text_of(Json const& response) { return response.at("result").at("content").at(0).at("text"); }
+inline std::string text_of(Json const& response) {
+    return response.at("result").at("content").at(0).at("text");
+}
 
 /// The reply of one HTTP request, readable while it is written.
 struct FakeReply final : http::Reply {
@@ -196,7 +214,8 @@ struct World {
         out.fields.set("MCP-Protocol-Version", "2026-07-28");
         out.fields.set("Mcp-Method", message["method"].get<std::string>());
         for (auto const* name : {"name", "uri", "taskId"})
-            if (message["params"].contains(name)) out.fields.set("Mcp-Name", message["params"][name].get<std::string>());
+            if (message["params"].contains(name))
+                out.fields.set("Mcp-Name", message["params"][name].get<std::string>());
         return out;
     }
     FakeReply ask(http::Request request) {
@@ -212,7 +231,8 @@ struct World {
 
 /// A request whose client can go away.
 struct Pending {
-    Pending(World& world, http::Request request) : reply(std::make_shared<FakeReply>()), ended(std::make_shared<bool>(false)) {
+    Pending(World& world, http::Request request)
+        : reply(std::make_shared<FakeReply>()), ended(std::make_shared<bool>(false)) {
         auto done = [reply = reply, ended = ended](std::exception_ptr) { *ended = true; };
         asio::co_spawn(world.io.context, world.server.http_handler()(std::move(request), *reply),
                        asio::bind_cancellation_slot(signal->slot(), std::move(done)));

@@ -8,7 +8,8 @@ Json const kCanAnswer{{"elicitation", {{"form", Json::object()}}}};
 
 Json answer(int x) { return {{"action", "accept"}, {"content", {{"x", x}}}}; }
 
-Json round(Json id, Json state, Json responses, Json arguments = Json::object(), std::string tool_name = "ask") {
+Json round(Json id, Json state, Json responses, Json arguments = Json::object(),
+           std::string tool_name = "ask") {
     auto message = call(std::move(id), std::move(tool_name), std::move(arguments), kCanAnswer);
     if (!state.is_null()) message["params"]["requestState"] = std::move(state);
     if (!responses.is_null()) message["params"]["inputResponses"] = std::move(responses);
@@ -42,12 +43,14 @@ TEST_CASE("questions of a modern call") {
         CHECK(text_of(done) == "t562");
     }
     SUBCASE("are asked again when an answer is missing") {
-        CHECK(ask(round(2, state, Json{{"wrong", answer(1)}}, arguments))["result"]["resultType"] == "input_required");
+        CHECK(ask(round(2, state, Json{{"wrong", answer(1)}}, arguments))["result"]["resultType"] ==
+              "input_required");
         CHECK(ask(round(2, state, nullptr, arguments))["result"]["resultType"] == "input_required");
     }
     SUBCASE("refuse ill-formed answers") {
-        for (Json const& bad : {Json{{"a", 5}}, Json{{"a", {{"action", "maybe"}}}}, Json{{"a", {{"action", "accept"}, {"content", 1}}}},
-                                Json("text"), Json::array({1})})
+        for (Json const& bad :
+             {Json{{"a", 5}}, Json{{"a", {{"action", "maybe"}}}},
+              Json{{"a", {{"action", "accept"}, {"content", 1}}}}, Json("text"), Json::array({1})})
             CHECK(ask(round(2, state, bad, arguments))["error"]["code"] == -32602);
     }
     SUBCASE("refuse state that was altered, cut, or made for something else") {
@@ -76,7 +79,8 @@ TEST_CASE("state has an end") {
     options.state_ttl = base::milliseconds(-1);
     World world(options);
     Json const arguments{{"text", "t"}};
-    auto const first = world.ask(world.modern_request(round(1, nullptr, nullptr, arguments))).json()["result"];
+    auto const first =
+        world.ask(world.modern_request(round(1, nullptr, nullptr, arguments))).json()["result"];
     Json const a{{"a", answer(5)}};
     auto const second = world.ask(world.modern_request(round(2, first["requestState"], a, arguments)));
     CHECK(second.json()["error"]["code"] == -32602);
@@ -104,7 +108,8 @@ TEST_CASE("questions of a legacy call on stdio") {
         CHECK(failed["error"]["code"] == -1);
     }
     SUBCASE("are withdrawn when their call is cancelled") {
-        pipe.send(Json{{"jsonrpc", "2.0"}, {"method", "notifications/cancelled"}, {"params", {{"requestId", 2}}}});
+        pipe.send(
+            Json{{"jsonrpc", "2.0"}, {"method", "notifications/cancelled"}, {"params", {{"requestId", 2}}}});
         auto const withdrawn = pipe.next();
         CHECK(withdrawn["method"] == "notifications/cancelled");
         CHECK(withdrawn["params"]["requestId"] == a["id"]);

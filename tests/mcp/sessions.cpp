@@ -5,8 +5,10 @@ using namespace mcp_test;
 namespace {
 
 struct Session {
-    explicit Session(World& w, std::string principal = "alice", Json capabilities = Json::object()) : world(w), owner(principal) {
-        auto const opened = world.ask(world.http_request(initialize(1, "2025-11-25", std::move(capabilities)), principal));
+    explicit Session(World& w, std::string principal = "alice", Json capabilities = Json::object())
+        : world(w), owner(principal) {
+        auto const opened =
+            world.ask(world.http_request(initialize(1, "2025-11-25", std::move(capabilities)), principal));
         CHECK(opened.code() == 200);
         id = std::string(opened.fields["Mcp-Session-Id"]);
         CHECK(post(Json{{"jsonrpc", "2.0"}, {"method", "notifications/initialized"}}).code() == 202);
@@ -64,8 +66,10 @@ TEST_CASE("a session over HTTP") {
     }
     SUBCASE("keeps a log level of its own") {
         Session other(world);
-        CHECK(session.post(request(2, "logging/setLevel", {{"level", "emergency"}})).json()["result"] == Json::object());
-        CHECK(session.post(request(2, "logging/setLevel", {{"level", "loud"}})).json()["error"]["code"] == -32602);
+        CHECK(session.post(request(2, "logging/setLevel", {{"level", "emergency"}})).json()["result"] ==
+              Json::object());
+        CHECK(session.post(request(2, "logging/setLevel", {{"level", "loud"}})).json()["error"]["code"] ==
+              -32602);
         CHECK(session.post(legacy_call(3, "chatty")).sent);
         CHECK(other.post(legacy_call(3, "chatty")).streaming);
     }
@@ -100,21 +104,23 @@ TEST_CASE("streams of a session") {
         REQUIRE(world.until([&] { return !again.reply->events().empty(); }));
         world.server.hub().tools_changed();
         REQUIRE(world.until([&] { return again.reply->events().size() >= 2; }));
-        for (auto const& event : again.reply->events()) CHECK(event["method"] == "notifications/tools/list_changed");
+        for (auto const& event : again.reply->events())
+            CHECK(event["method"] == "notifications/tools/list_changed");
         CHECK(world.ask(session.bare(http::Verb::get, "77-1")).code() == 400);
         CHECK(world.ask(session.bare(http::Verb::get, "x")).code() == 400);
     }
     SUBCASE("a call whose client went away is taken up where it was, question and result") {
         Pending lost(world, session.request(legacy_call(2, "ask", {{"text", "t"}})));
         REQUIRE(world.until([&] { return lost.reply->events().size() == 1; }));
-        CHECK(lost.reply->body.starts_with("id: "));              // primed
+        CHECK(lost.reply->body.starts_with("id: "));  // primed
         auto const last = lost.reply->last_event_id();
         auto const first = lost.reply->events()[0];
         lost.disconnect();
         REQUIRE(world.until([&] { return *lost.ended; }));
         auto const answer = [&](Json const& question, int x) {
             Json const result{{"action", "accept"}, {"content", {{"x", x}}}};
-            CHECK(session.post(Json{{"jsonrpc", "2.0"}, {"id", question["id"]}, {"result", result}}).code() == 202);
+            CHECK(session.post(Json{{"jsonrpc", "2.0"}, {"id", question["id"]}, {"result", result}}).code() ==
+                  202);
         };
         answer(first, 1);
         Pending again(world, session.bare(http::Verb::get, last));

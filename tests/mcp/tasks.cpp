@@ -4,7 +4,8 @@ using namespace mcp_test;
 
 namespace {
 
-Json const kTasks{{"extensions", {{"io.modelcontextprotocol/tasks", Json::object()}}}, {"elicitation", Json::object()}};
+Json const kTasks{{"extensions", {{"io.modelcontextprotocol/tasks", Json::object()}}},
+                  {"elicitation", Json::object()}};
 
 Json task_request(std::string method, std::string id, Json more = Json::object()) {
     more["taskId"] = std::move(id);
@@ -40,7 +41,8 @@ TEST_CASE("a long call becomes a task") {
         auto const unknown = ask(task_request("tasks/get", "none"))["error"];
         CHECK(unknown["code"] == -32602);
         for (auto const* method : {"tasks/get", "tasks/cancel", "tasks/update"})
-            CHECK(ask(task_request(method, id, {{"inputResponses", Json::object()}}), "bob")["error"] == unknown);
+            CHECK(ask(task_request(method, id, {{"inputResponses", Json::object()}}), "bob")["error"] ==
+                  unknown);
         CHECK(world.seen->cancelled == 0);
     }
     SUBCASE("that needs the extension") {
@@ -64,7 +66,8 @@ TEST_CASE("a call stays a call") {
         auto options = quick();
         options.max_tasks = 1;
         World full(options);
-        CHECK(full.ask(full.modern_request(call(1, "job", Json::object(), kTasks))).json()["result"]["resultType"] == "task");
+        CHECK(full.ask(full.modern_request(call(1, "job", Json::object(), kTasks)))
+                  .json()["result"]["resultType"] == "task");
         auto const done = full.ask(full.modern_request(call(1, "job", {{"ms", 30}}, kTasks)));
         CHECK(text_of(done.json()) == "waited");
     }

@@ -11,37 +11,40 @@
 #include <string>
 #include <vector>
 
-// What a server offers, free of eras and transports: one tool layer, which each codec presents in its revision's form.
+// What a server offers, free of eras and transports: one tool layer, which each codec presents in its
+// revision's form.
 namespace mcp {
 
 using base::Json;
 using base::Task;
 
-/// A JSON-RPC error that a handler wants the peer to see as such. Everything else a tool fails with is a ToolResult.
+/// A JSON-RPC error that a handler wants the peer to see as such. Everything else a tool fails with is a
+/// ToolResult.
 struct RpcError {
     int code = -32603;
     std::string message;
-    Json data;                                        ///< null = absent
+    Json data;  ///< null = absent
 };
 
 /// Who calls; on stdio "local". Tasks, listens and sessions are bound to it.
 struct Caller {
     std::string principal;
-    std::set<std::string> toolsets;                   ///< from ?toolsets=a,b; empty = the server's default
+    std::set<std::string> toolsets;  ///< from ?toolsets=a,b; empty = the server's default
 };
 
 enum class LogLevel { debug, info, notice, warning, error, critical, alert, emergency };
 
-/// One question of the server to the client's user or model, whichever way the era carries it: a request of our own (legacy) or an
-/// input-required round (modern). `method` is elicitation/create, sampling/createMessage or roots/list.
+/// One question of the server to the client's user or model, whichever way the era carries it: a request of
+/// our own (legacy) or an input-required round (modern). `method` is elicitation/create,
+/// sampling/createMessage or roots/list.
 struct Question {
-    std::string key;                                  ///< unique in the call
+    std::string key;  ///< unique in the call
     std::string method;
     Json params;
 };
 
-/// A request being handled. Cancellation arrives as the coroutine's own (terminal): client gone, notifications/cancelled, shutdown.
-/// Threads: the I/O thread; lifetime: until the handler's coroutine ends.
+/// A request being handled. Cancellation arrives as the coroutine's own (terminal): client gone,
+/// notifications/cancelled, shutdown. Threads: the I/O thread; lifetime: until the handler's coroutine ends.
 class Call {
   public:
     virtual ~Call() = default;
@@ -51,56 +54,60 @@ class Call {
     virtual bool wants_progress() const = 0;
     /// Dropped when the client gave no token, or `progress` does not increase.
     virtual void progress(double progress, std::optional<double> total, std::string message) = 0;
-    virtual void log(LogLevel, std::string logger, Json data) = 0;   ///< subject to the client's level
-    /// Answers to all questions, by key. Modern: when the request does not carry them yet, throws InputRequired, which the endpoint turns
-    /// into an input_required result with `state` sealed into requestState; the client's retry runs the handler from its beginning.
-    /// Legacy: awaits the client's answers. errors: -32021 missing capability (modern), the client's own error (legacy).
+    virtual void log(LogLevel, std::string logger, Json data) = 0;  ///< subject to the client's level
+    /// Answers to all questions, by key. Modern: when the request does not carry them yet, throws
+    /// InputRequired, which the endpoint turns into an input_required result with `state` sealed into
+    /// requestState; the client's retry runs the handler from its beginning. Legacy: awaits the client's
+    /// answers. errors: -32021 missing capability (modern), the client's own error (legacy).
     virtual Task<std::map<std::string, Json>> ask(std::vector<Question> questions, Json state = nullptr) = 0;
     /// The state given to `ask` in the round before; null in the first round and in legacy calls.
     virtual Json const& state() const = 0;
     virtual bool modern() const = 0;
-    /// Ends the response stream under a running legacy call; the client comes back for the rest after `retry` with
-    /// Last-Event-ID. Nothing happens where streams cannot be resumed (stdio, modern, clients before 2025-11-25).
+    /// Ends the response stream under a running legacy call; the client comes back for the rest after `retry`
+    /// with Last-Event-ID. Nothing happens where streams cannot be resumed (stdio, modern, clients before
+    /// 2025-11-25).
     virtual void close_stream(base::milliseconds retry) { (void)retry; }
 };
 
 struct ToolResult {
-    Json content = Json::array();                     ///< blocks
-    Json structured;                                  ///< null = none
+    Json content = Json::array();  ///< blocks
+    Json structured;               ///< null = none
     bool is_error = false;
-    Json meta;                                        ///< null = none
+    Json meta;  ///< null = none
     static ToolResult text(std::string text, Json structured = nullptr);
     static ToolResult failure(std::string text, Json structured = nullptr);
 };
 
 struct Tool {
     std::string name;
-    Json definition;                                  ///< as in tools/list: name, title, description, inputSchema, outputSchema, annotations, _meta
+    Json definition;  ///< as in tools/list: name, title, description, inputSchema, outputSchema, annotations,
+                      ///< _meta
     std::string toolset = "core";
-    bool may_be_task = false;                         ///< served as a task when the client names the extension and it takes long
-    bool needs_task = false;                          ///< refused with -32021 without the extension
+    bool may_be_task = false;  ///< served as a task when the client names the extension and it takes long
+    bool needs_task = false;   ///< refused with -32021 without the extension
     /// `arguments` is an object. Throws RpcError for protocol errors only.
     std::function<Task<ToolResult>(Json arguments, Call&)> run;
 };
 
 struct Page {
     Json items = Json::array();
-    std::string next_cursor;                          ///< "" = last page
+    std::string next_cursor;  ///< "" = last page
 };
 
 struct Resources {
-    std::function<Task<Page>(std::string cursor, Call&)> list;            ///< throws RpcError -32602 for a bad cursor
-    std::function<Task<Json>(Call&)> templates;                           ///< array
-    std::function<Task<std::optional<Json>>(std::string uri, Call&)> read;///< `contents` array; nullopt = not found
+    std::function<Task<Page>(std::string cursor, Call&)> list;  ///< throws RpcError -32602 for a bad cursor
+    std::function<Task<Json>(Call&)> templates;                 ///< array
+    std::function<Task<std::optional<Json>>(std::string uri, Call&)>
+        read;  ///< `contents` array; nullopt = not found
 };
 
 struct Prompt {
-    Json definition;                                  ///< as in prompts/list
-    std::function<Task<Json>(Json arguments, Call&)> get;                 ///< {description?, messages}
+    Json definition;                                       ///< as in prompts/list
+    std::function<Task<Json>(Json arguments, Call&)> get;  ///< {description?, messages}
 };
 
 struct Completion {
-    std::vector<std::string> values;                  ///< cut to 100 by the endpoint
+    std::vector<std::string> values;  ///< cut to 100 by the endpoint
     std::optional<std::size_t> total;
     bool has_more = false;
 };
@@ -108,13 +115,14 @@ struct Completion {
 /// The whole offer. Filled once by the program before the endpoints open; changes later go through `Hub`.
 struct Features {
     std::string name, title, version, instructions;
-    std::vector<Tool> tools;                          ///< presented in this order
+    std::vector<Tool> tools;  ///< presented in this order
     std::set<std::string> default_toolsets{"core"};
     std::optional<Resources> resources;
     std::vector<Prompt> prompts;
-    std::function<Task<Completion>(Json ref, std::string argument, std::string value, Json context, Call&)> complete;
+    std::function<Task<Completion>(Json ref, std::string argument, std::string value, Json context, Call&)>
+        complete;
     bool logging = true;
-    std::string state_key;                            ///< seals requestState and cursors; random per data directory
+    std::string state_key;  ///< seals requestState and cursors; random per data directory
 };
 
 /// Change notices from the program to whoever listens, in either era.

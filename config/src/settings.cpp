@@ -3,9 +3,12 @@
 #include <base/files.hpp>
 #include <base/json.hpp>
 
+#include <yaml-cpp/eventhandler.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 
 namespace config {
 namespace {
@@ -49,16 +52,39 @@ Pattern pattern_of(std::string const& path) {
     return {"pools.NAME" + path.substr(dot), path.substr(prefix.size(), dot - prefix.size())};
 }
 
+// Counts documents, and keeps where the second one begins.
+class Documents final : public YAML::EventHandler {
+  public:
+    void OnDocumentStart(YAML::Mark const& mark) override {
+        if (++count == 2) second_line = mark.line + 1;
+    }
+    void OnDocumentEnd() override {}
+    void OnNull(YAML::Mark const&, YAML::anchor_t) override {}
+    void OnAlias(YAML::Mark const&, YAML::anchor_t) override {}
+    void OnScalar(YAML::Mark const&, std::string const&, YAML::anchor_t, std::string const&) override {}
+    void OnSequenceStart(YAML::Mark const&, std::string const&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(YAML::Mark const&, std::string const&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+
+    int count = 0, second_line = 1;
+};
+
 class Loader {
   public:
     explicit Loader(std::string name) : name_(std::move(name)) {}
 
     base::Result<Settings> load(std::string const& text) {
-        std::vector<YAML::Node> const documents = YAML::LoadAll(text);
-        if (documents.size() > 1) return fail(documents[1].Mark().line + 1, "", "expected one document");
-        if (!documents.empty() && !documents[0].IsNull()) {
-            if (!documents[0].IsMap()) return fail(line_of(documents[0]), "", "expected keys with values");
-            if (auto status = section("", documents[0]); !status) return status.error();
+        // Two steps at most: yaml-cpp 0.7's LoadAll never ends on text such as ",0", of which no document takes anything.
+        std::istringstream stream(text);
+        YAML::Parser parser(stream);
+        Documents documents;
+        while (documents.count < 2 && parser.HandleNextDocument(documents)) {}
+        if (documents.count > 1) return fail(documents.second_line, "", "expected one document");
+        YAML::Node const root = YAML::Load(text);
+        if (!root.IsNull()) {
+            if (!root.IsMap()) return fail(line_of(root), "", "expected keys with values");
+            if (auto status = section("", root); !status) return status.error();
         }
         if (auto const finding = check(settings_))
             return fail(blamed_line(finding->key), finding->key, finding->expected);

@@ -142,6 +142,7 @@ log_level: debug
             {"templates_dir: here\n", "berth.yaml:1: templates_dir: expected an absolute path, not \"here\""},
             {"[a]\n", "berth.yaml:1: expected keys with values"},
             {"--- {}\n--- {}\n", "berth.yaml:2: expected one document"},
+            {",0", "berth.yaml:1: expected one document"},
             {"? [a]\n: b\n", "berth.yaml:1: expected a plain key"},
             {"log_level: \xFF\n", "berth.yaml:1: expected UTF-8"},
         };

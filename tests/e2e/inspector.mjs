@@ -5,7 +5,9 @@ import { test } from 'node:test';
 import { inspector } from './lib/clients.mjs';
 import { suite } from './lib/suite.mjs';
 
-function job(title, berth, connect) {
+// `lasting`: the server outlives the connection, and with it what runs in a workspace. On stdio the inspector's
+// connection is the server's whole life, and only files last.
+function job(title, berth, lasting, connect) {
     test(title, { timeout: 200_000 }, async () => {
         const client = connect(berth());
         const good = async (name, args) => {
@@ -29,13 +31,15 @@ function job(title, berth, connect) {
         await good('write_file', { workspace_id, path: 'a.c', content: 'int main(void) { return 7; }\n' });
         assert.equal((await run('gcc a.c && ./a.out')).exit_code, 7);
 
-        const { process_id } = await run('python3 -um http.server 8000', { background: true });
-        const asked = await run(
-            'curl -s --noproxy "*" --retry 30 --retry-connrefused --retry-delay 1 127.0.0.1:8000/main.py');
-        assert.match(asked.output, /python says/);
-        const heard = await good('read_process_output', { process_id });
-        assert.match(heard.structured.output, /GET \/main\.py/);
-        await good('stop_process', { process_id, grace_ms: 1000 });
+        if (lasting) {
+            const { process_id } = await run('python3 -um http.server 8000', { background: true });
+            const asked = await run(
+                'curl -s --noproxy "*" --retry 30 --retry-connrefused --retry-delay 1 127.0.0.1:8000/main.py');
+            assert.match(asked.output, /python says/);
+            const heard = await good('read_process_output', { process_id });
+            assert.match(heard.structured.output, /GET \/main\.py/);
+            await good('stop_process', { process_id, grace_ms: 1000 });
+        }
 
         const found = await good('search_files', { workspace_id, regex: 'node says' });
         assert.match(found.text, /app\.js/);
@@ -45,7 +49,7 @@ function job(title, berth, connect) {
 }
 
 suite((berth) => {
-    job('inspector over stdio', berth, (it) => inspector(it, 'stdio', 'legacy'));
-    job('inspector over HTTP', berth, (it) => inspector(it, 'http', 'legacy'));
-    job('inspector over HTTP, 2026-07-28', berth, (it) => inspector(it, 'http', 'modern'));
+    job('inspector over stdio', berth, false, (it) => inspector(it, 'stdio', 'legacy'));
+    job('inspector over HTTP', berth, true, (it) => inspector(it, 'http', 'legacy'));
+    job('inspector over HTTP, 2026-07-28', berth, true, (it) => inspector(it, 'http', 'modern'));
 });

@@ -1,7 +1,7 @@
 // A berth server of a test's own: fresh data directory, free port, small stock. Started before the tests, stopped by
 // its own `berth down`, and nothing of it is left behind.
-import { spawn, execFile } from 'node:child_process';
-import { mkdtempSync, writeFileSync, readFileSync, rmSync, existsSync } from 'node:fs';
+import { spawn, execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync, readFileSync, readdirSync, rmSync, existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,11 +86,41 @@ export class Berth {
     /** argv of a server of its own on stdin and stdout, program first; one at a time has the directory. */
     get stdio() { return [binary, 'stdio', '--data', join(this.directory, 'stdio')]; }
 
+    /** Ends the server and makes sure that nothing of it is left: process, sandbox or mount. */
     async stop() {
         const down = await run(binary, ['down', '--data', this.data], { timeout: 60_000 }).catch((error) => error);
-        const clean = await Promise.race([this.ended.then(() => true), pause(30_000).then(() => false)]);
-        if (!clean) this.process.kill('SIGKILL');
+        let timer;
+        const limit = new Promise((done) => { timer = setTimeout(() => done(false), 30_000); });
+        const ended = await Promise.race([this.ended.then(() => true), limit]);
+        clearTimeout(timer);
+        if (!ended) this.process.kill('SIGKILL');
+        const left = this.#remove();
+        if (!ended) throw new Error(`berth down did not end the server: ${down.stderr ?? down}\n${this.log}`);
+        if (left.length > 0) throw new Error(`berth left behind:\n${left.join('\n')}\n${this.log}`);
+    }
+
+    // What names our directory is ours. Mounts are undone before the directory goes, so that nothing is deleted
+    // through them.
+    #remove() {
+        const left = [];
+        for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+            let command = '';
+            try {
+                command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+            } catch { /* it has ended meanwhile */ }
+            if (!command.includes(`${this.directory}/`)) continue;
+            left.push(`process ${pid}: ${command}`);
+            try {
+                process.kill(Number(pid), 'SIGKILL');
+            } catch { /* likewise */ }
+        }
+        const points = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => line.split(' ')[4] ?? '')
+            .filter((point) => point.startsWith(`${this.directory}/`));
+        for (const point of points.reverse()) {
+            left.push(`mount ${point}`);
+            execFileSync('umount', ['-l', point]);
+        }
         rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
-        if (!clean) throw new Error(`berth down did not end the server: ${down.stderr ?? down}\n${this.log}`);
+        return left;
     }
 }

@@ -1,7 +1,7 @@
 // The program around the tools: who may call, what a restart keeps, and its own command line.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { statSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -76,6 +76,38 @@ suite((berth) => {
             assert.equal(ended.output, 'up\n');
         });
         await client.close();
+    });
+
+    test('stdio ends with its input', { timeout: 100_000 }, async (t) => {
+        const asks = [
+            { jsonrpc: '2.0', id: 1, method: 'initialize', params: {
+                protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e2e', version: '1' },
+            } },
+            { jsonrpc: '2.0', method: 'notifications/initialized' },
+            // Starts programs: what a child of the server inherits of the connection must not matter.
+            { jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'workspace_create', arguments: {} } },
+        ].map((ask) => `${JSON.stringify(ask)}\n`).join('');
+        // Pipes can be polled and regular files cannot: both must do.
+        for (const kind of ['a pipe', 'a file']) {
+            await t.test(`when its output is ${kind}`, async () => {
+                const path = join(berth().directory, 'answers');
+                const file = openSync(path, 'w');
+                const [command, ...args] = berth().stdio;
+                const child = spawn(command, args, { stdio: ['pipe', kind === 'a file' ? file : 'pipe', 'ignore'] });
+                let piped = '';
+                child.stdout?.on('data', (text) => { piped += text; });
+                const answers = () =>
+                    (kind === 'a file' ? readFileSync(path, 'utf8') : piped).split('\n').slice(0, -1).map((line) => JSON.parse(line));
+                const ended = new Promise((done) => child.once('close', (code, signal) => done(code ?? signal)));
+                child.stdin.write(asks);
+                while (answers().length < 2 && child.exitCode === null) await new Promise((done) => setTimeout(done, 50));
+                child.stdin.end();
+                assert.equal(await ended, 0);
+                closeSync(file);
+                assert.deepEqual(answers().map((answer) => answer.id), [1, 2]);
+                assert.ok(answers()[1].result.structuredContent.workspace_id);
+            });
+        }
     });
 
     test('what operators ask', async (t) => {

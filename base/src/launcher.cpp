@@ -115,8 +115,18 @@ Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_ou
     process::process_environment environment(env);
     process::process_start_dir start_dir(launch.cwd);
     process::posix::default_launcher launcher;
-    auto child = launcher(executor, start_ec, boost::filesystem::path(program), arguments, std::move(stdio),
-                          std::move(environment), std::move(start_dir), setup);
+    pid_t const us = ::getpid();
+    auto const start = [&] {
+        try {
+            return launcher(executor, start_ec, boost::filesystem::path(program), arguments, std::move(stdio),
+                            std::move(environment), std::move(start_dir), setup);
+        } catch (...) {
+            // The launcher prepares Asio in the child too, which can throw: the child must not go on as a second us.
+            if (::getpid() != us) ::_exit(127);
+            throw;
+        }
+    };
+    auto child = start();
     out_end.reset();
     err_end.reset();
     if (start_ec) co_return Error{start_ec, what};

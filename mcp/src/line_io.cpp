@@ -3,6 +3,7 @@
 #include <base/syscalls.hpp>
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,14 +15,26 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 constexpr std::size_t kMaxQueued =
     8 << 20;  // notifications beyond it are dropped, and no further request is read
 
+// Not for regular files and /dev/null. Asio accepts those all the same, and then throws when it registers everything
+// anew after a fork.
+bool pollable(int fd) {
+    base::UniqueFd const epoll(::epoll_create1(EPOLL_CLOEXEC));
+    epoll_event event{};
+    return epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
 }  // namespace
 
 Descriptor::Descriptor(asio::any_io_executor executor, int fd) : polled_(std::move(executor)), borrowed_(fd) {
     flags_ = ::fcntl(fd, F_GETFL);
     int const own = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0) return;
+    if (!pollable(own)) {
+        direct_.reset(own);
+        return;
+    }
     boost::system::error_code ec;
-    polled_.assign(own, ec);  // EPERM for what epoll does not take
+    polled_.assign(own, ec);
     if (ec) direct_.reset(own);
 }
 

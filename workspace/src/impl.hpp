@@ -33,6 +33,7 @@ struct Workspaces::Impl {
 
     // recovery.cpp
     Task<RecoveryReport> recover();
+    Task<void> relearn_processes(Ptr w);
 
     // idle.cpp
     Task<void> idle_loop();

@@ -4,6 +4,29 @@
 
 namespace workspace {
 
+// Records of processes are written a little after the fact, so a crash may have lost the newest; the guest has them all.
+Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
+    auto seen = co_await w->sandbox->guest().processes();
+    if (!seen) co_return;
+    for (auto const& p : *seen) {
+        auto stored = co_await records.process(p.id);
+        if (!stored || stored->has_value()) continue;
+        registry::ProcessRecord record;
+        record.id = p.id;
+        record.workspace = w->record.id;
+        record.generation = w->record.generation;
+        record.running = p.running;
+        record.exit_code = p.exit_code;
+        record.signal = p.signal;
+        record.reason = p.reason;
+        record.started_ms = p.started_ms;
+        record.ended_ms = p.ended_ms;
+        record.total_bytes = p.total_bytes;
+        records.put_process_lazy(record);
+        processes.insert_or_assign(p.id, std::move(record));
+    }
+}
+
 Task<RecoveryReport> Workspaces::Impl::recover() {
     RecoveryReport report;
     auto all = co_await records.workspaces();
@@ -27,6 +50,7 @@ Task<RecoveryReport> Workspaces::Impl::recover() {
                     w->sandbox = *sandbox;
                     if (ready && *ready && equip(w)) {
                         ++report.adopted;
+                        co_await relearn_processes(w);
                         break;
                     }
                     // Claimed, but the crash came before it was set up: its files are as good as new.

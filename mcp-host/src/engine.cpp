@@ -34,7 +34,7 @@ base::Result<base::Secret> token_in(std::string const& path) {
 
 sandbox::Options sandbox_options(EngineOptions const& o) {
     sandbox::Options out;
-    out.directory = o.data_dir;
+    out.directory = o.data_dir + "/sandboxes";      // a lock and a mode of its own
     out.guest_binary = o.guest_binary;
     auto const& s = o.settings;
     for (auto const& entry : std::filesystem::directory_iterator(s.templates_dir, std::filesystem::directory_options::skip_permission_denied)) {

@@ -6,6 +6,7 @@
 #include <boost/beast/http.hpp>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <grp.h>
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -122,7 +123,9 @@ int serve(Options const& o, config::Settings settings) {
         if (tls) files = http::TlsFiles{listen.tls_certificate, listen.tls_key};
         auto bound = server->listen(listen.address, listen.port, files);
         if (!bound) throw std::runtime_error(bound.error().message());
-        if (auto s = server->listen_unix(std::filesystem::absolute(o.data).string() + "/berth.sock", "berth"); !s) throw std::runtime_error(s.error().message());
+        // Members of the group `berth`, where there is one, may use the socket beside root.
+        std::string const group = ::getgrnam("berth") ? "berth" : "";
+        if (auto s = server->listen_unix(std::filesystem::absolute(o.data).string() + "/berth.sock", group); !s) throw std::runtime_error(s.error().message());
         spdlog::info("serving on {}://{}:{}/mcp; the token is in {}/token", tls ? "https" : "http", listen.address, bound->port(), o.data);
     };
     asio::co_spawn(io, run(), [&](std::exception_ptr e) {
@@ -150,7 +153,9 @@ int stdio(Options const& o, config::Settings settings) {
     int status = 0;
     auto run = [&]() -> base::Task<void> {
         co_await engine->start();
-        co_await engine->mcp().serve_stdio(0, 1, mcp::Caller{"local", {}});
+        mcp::Caller caller;      // named: g++ 12 destroys a temporary in a co_await expression twice
+        caller.principal = "local";
+        co_await engine->mcp().serve_stdio(0, 1, caller);
         co_await engine->stop(true);
     };
     asio::co_spawn(io, run(), [&](std::exception_ptr e) {

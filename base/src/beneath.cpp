@@ -114,6 +114,8 @@ Status remove_contents(UniqueFd dir, std::string const& shown, int depth) {
 struct CopyBudget {
     std::uint64_t bytes;
     std::size_t entries;
+    dev_t into_device;    // the directory that receives the copy: meeting it below the source means a copy into itself
+    ino_t into_inode;
 };
 
 Status copy_file(int from_dir, std::string const& from, int to_dir, std::string const& to, std::string const& shown,
@@ -155,6 +157,9 @@ Status copy_entry(int from_dir, std::string const& from, int to_dir, std::string
     if (!S_ISDIR(st.st_mode)) return path_error(ENXIO, shown);
     auto in = open_child_dir(from_dir, from, shown);
     if (!in) return in.error();
+    if (::fstat(in->get(), &st) < 0) return path_error(errno, shown);
+    if (st.st_dev == budget.into_device && st.st_ino == budget.into_inode)
+        return error(errc::invalid, "a directory cannot be copied into itself; choose a target outside it");
     if (::mkdirat(to_dir, to.c_str(), st.st_mode & 0777) < 0) return path_error(errno, shown);
     auto out = open_child_dir(to_dir, to, shown);
     if (!out) return out.error();
@@ -412,9 +417,11 @@ Status Beneath::copy(std::string_view from, std::string_view to, std::uint64_t m
     if (!b) return b.error();
     struct stat st{};
     if (::fstatat(b->dir.get(), b->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return path_error(EEXIST, to);
-    // Under a temporary name, so that a half copy is never seen under the real one (and never copies itself).
+    // Under a temporary name, so that a half copy is never seen under the real one.
     std::string const temporary = std::string(kTemporary) + random_id(10);
-    CopyBudget budget{max_bytes, max_entries};
+    struct stat into{};
+    if (::fstat(b->dir.get(), &into) < 0) return path_error(errno, to);
+    CopyBudget budget{max_bytes, max_entries, into.st_dev, into.st_ino};
     auto copied = copy_entry(a->dir.get(), a->name, b->dir.get(), temporary, std::string(from), budget, 0);
     if (copied && ::renameat2(b->dir.get(), temporary.c_str(), b->dir.get(), b->name.c_str(), RENAME_NOREPLACE) < 0)
         copied = path_error(errno, to);

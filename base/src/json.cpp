@@ -94,6 +94,9 @@ std::size_t sequence_length(std::string_view s) {
 Result<Json> parse_json(std::string_view text, JsonLimits limits) {
     if (text.size() > limits.max_bytes)
         return error(errc::limit, "larger than " + std::to_string(limits.max_bytes) + " bytes");
+    // The library's lexer takes a NUL for the end of the text.
+    if (auto const nul = text.find('\0'); nul != text.npos)
+        return error(errc::invalid, "not valid JSON at byte " + std::to_string(nul));
     StrictBuilder builder(limits.max_depth);
     if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
         if (builder.failure.code) return builder.failure;

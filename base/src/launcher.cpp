@@ -3,6 +3,7 @@
 
 #include <boost/process/v2.hpp>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -30,6 +31,8 @@ struct ChildSetup {
         sigset_t none;
         ::sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        // Boost 1.81 closes only what lies above its own error pipe, and sockets that Asio made are not close-on-exec.
+        if (::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) return {errno, boost::system::system_category()};
         return {};
     }
 };

@@ -86,7 +86,13 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     return e;
 }
 
-Task<void> Engine::start() {
+void Engine::fill() {
+    if (std::exchange(filling_, true)) return;
+    sandboxes_->start_filling();
+    volumes_->start_stocking();
+}
+
+Task<void> Engine::start(Filling filling) {
     mcp::Features features;
     features.name = "berth";
     features.title = "berth";
@@ -96,13 +102,19 @@ Task<void> Engine::start() {
     auto key = co_await records_->secret("mcp-state", 32);
     features.state_key = key.value();
     for (auto group : {workspace_tools, process_tools, file_tools})
-        for (auto& tool : group(*tools_)) features.tools.push_back(std::move(tool));
+        for (auto& tool : group(*tools_)) {
+            if (filling == Filling::at_first_call)
+                tool.run = [this, run = std::move(tool.run)](Json arguments, Call& call) {
+                    fill();
+                    return run(std::move(arguments), call);
+                };
+            features.tools.push_back(std::move(tool));
+        }
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
     auto const report = co_await workspaces_->recover();
     spdlog::info("recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers removed, {} volumes removed", report.adopted,
                  report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed, report.sandboxes.leftovers_removed, report.forgotten_volumes);
-    sandboxes_->start_filling();
-    volumes_->start_stocking();
+    if (filling == Filling::at_start) fill();
     workspaces_->start_idle_policy();
     ready_ = true;
 }

@@ -28,8 +28,11 @@ class Engine {
   public:
     /// Opens the data directory (made when missing, 0700) and takes it for this process. One line says what is in the way.
     static base::Result<std::unique_ptr<Engine>> open(asio::io_context&, EngineOptions);
-    /// Takes back what runs, then fills the pool and the volume stock.
-    Task<void> start();
+    /// When the pool and the volume stock are filled: at the start, or with the first tool call, so that a process which a
+    /// client starts only to look at it makes no sandbox.
+    enum class Filling { at_start, at_first_call };
+    /// Takes back what runs, and opens the tools.
+    Task<void> start(Filling filling = Filling::at_start);
     /// `stop_all` also ends the sandboxes; else they go on for the next server.
     Task<void> stop(bool stop_all);
 
@@ -42,12 +45,13 @@ class Engine {
   private:
     Engine(asio::io_context& io, EngineOptions options) : io_(io), options_(std::move(options)) {}
     std::string metrics() const;
+    void fill();                       ///< once; later calls do nothing
 
     asio::io_context& io_;
     EngineOptions options_;
     base::BlockingPool pool_{8};
     base::Secret token_;
-    bool ready_ = false;
+    bool ready_ = false, filling_ = false;
     std::unique_ptr<registry::Registry> records_;
     std::unique_ptr<sandbox::Sandboxes> sandboxes_;
     std::unique_ptr<workspace::VolumeStore> volumes_;

@@ -11,17 +11,7 @@ Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
     for (auto const& p : *seen) {
         auto stored = co_await records.process(p.id);
         if (!stored || stored->has_value()) continue;
-        registry::ProcessRecord record;
-        record.id = p.id;
-        record.workspace = w->record.id;
-        record.generation = w->record.generation;
-        record.running = p.running;
-        record.exit_code = p.exit_code;
-        record.signal = p.signal;
-        record.reason = p.reason;
-        record.started_ms = p.started_ms;
-        record.ended_ms = p.ended_ms;
-        record.total_bytes = p.total_bytes;
+        auto record = record_of(w->record.id, w->record.generation, "", p);
         records.put_process_lazy(record);
         processes.insert_or_assign(p.id, std::move(record));
     }

@@ -114,18 +114,12 @@ Task<void> Workspaces::Impl::keep_tails(Ptr w) {
     for (std::size_t i = skip; i < known->size(); ++i) {
         auto const& p = (*known)[i];
         auto const found = processes.find(p.id);
-        registry::ProcessRecord record;
-        if (found != processes.end()) record = found->second;
-        record.id = p.id;
-        record.workspace = w->record.id;
-        record.generation = w->record.generation;
-        record.running = false;
-        record.exit_code = p.exit_code;
-        record.signal = p.signal;
-        record.reason = p.running ? "stopped" : p.reason;
-        record.started_ms = p.started_ms;
-        record.ended_ms = p.running ? now_ms() : p.ended_ms;
-        record.total_bytes = p.total_bytes;
+        auto record = record_of(w->record.id, w->record.generation, found == processes.end() ? "" : found->second.command, p);
+        if (p.running) {
+            record.running = false;
+            record.reason = "stopped";
+            record.ended_ms = now_ms();
+        }
         std::uint64_t const from = p.total_bytes > kTailBytes ? p.total_bytes - kTailBytes : 0;
         auto tail = co_await w->sandbox->guest().read(p.id, from, kTailBytes, base::milliseconds(0));
         if (tail) {

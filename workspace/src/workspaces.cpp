@@ -1,5 +1,7 @@
 #include "impl.hpp"
 
+#include <base/uncancelled.hpp>
+
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -34,6 +36,23 @@ Lease::~Lease() {
     workspace_->used();
 }
 std::string const& Lease::id() const { return workspace_->record.id; }
+std::uint64_t Lease::generation() const { return workspace_->record.generation; }
+
+registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command, sandbox::ProcessView const& p) {
+    registry::ProcessRecord r;
+    r.id = p.id;
+    r.workspace = std::move(workspace);
+    r.generation = generation;
+    r.command = command.substr(0, 500);
+    r.running = p.running;
+    r.exit_code = p.exit_code;
+    r.signal = p.signal;
+    r.reason = p.reason;
+    r.started_ms = p.started_ms;
+    r.ended_ms = p.ended_ms;
+    r.total_bytes = p.total_bytes;
+    return r;
+}
 
 Workspaces::Workspaces(asio::io_context& io, base::BlockingPool& pool, config::Settings const& config, registry::Registry& records,
                        sandbox::Sandboxes& sandboxes, VolumeStore& volumes, sandbox::EgressProxy& egress)
@@ -76,7 +95,13 @@ Task<RecoveryReport> Workspaces::recover() { return impl_->recover(); }
 void Workspaces::start_idle_policy() { asio::co_spawn(impl_->io, impl_->idle_loop(), asio::detached); }
 
 Task<Result<Created>> Workspaces::create(std::string owner, CreateRequest request) {
-    auto created = co_await impl_->create(owner, std::move(request));
+    // A claim is half made in between: it runs to its end, and goes again when nobody is left to hear of it.
+    co_await asio::this_coro::throw_if_cancelled(false);
+    auto created = co_await base::uncancelled(impl_->create(owner, std::move(request)));
+    bool const gone = co_await base::is_cancelled();
+    if (gone && created && !created->existed) (void)co_await base::uncancelled(remove(owner, created->view.id));
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (gone) co_return base::error(base::errc::cancelled, "the caller went away");
     if (created && created->existed) {
         // The same workspace as before is handed out ready to use.
         auto lease = co_await awake(owner, created->view.id);
@@ -106,16 +131,7 @@ Task<Status> Workspaces::remove(std::string owner, std::string id) {
     if (!w) co_return w.error();
     auto held = co_await (*w)->turn.take();
     if ((*w)->deleted) co_return unknown(id);
-    // Once begun it goes on: the caller's leaving must not stop it half-way.
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_return co_await impl_->destroy(*w);
-}
-
-Task<Status> Workspaces::stop(std::string owner, std::string id) {
-    auto w = impl_->find(owner, id);
-    if (!w) co_return w.error();
-    auto held = co_await (*w)->turn.take();
-    co_return co_await impl_->put_to_sleep(*w, "");
+    co_return co_await base::uncancelled(impl_->destroy(*w));
 }
 
 Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
@@ -135,7 +151,7 @@ Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
     }
     auto held = co_await w->turn.take();
     bool restarted = false;
-    auto woken = co_await impl_->wake(w, restarted);
+    auto woken = co_await base::uncancelled(impl_->wake(w, restarted));
     if (!woken) co_return woken.error();
     lease.restarted_ = restarted;
     lease.sandbox_ = w->sandbox;
@@ -195,8 +211,6 @@ Task<Result<registry::ProcessRecord>> Workspaces::process(std::string owner, std
 
 void Workspaces::remember(registry::ProcessRecord record) {
     auto& known = impl_->processes;
-    if (record.generation == 0)
-        if (auto const it = impl_->table.find(record.workspace); it != impl_->table.end()) record.generation = it->second->record.generation;
     if (known.size() >= kProcessesRemembered)
         for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;) it = it->second.running ? std::next(it) : known.erase(it);
     impl_->records.put_process_lazy(record);

@@ -16,21 +16,6 @@ Json const kProcess = {{"process_id", "string"}, {"state", "string"},     {"exit
                        {"duration_ms", "integer"}, {"output", "string"}, {"truncated", "boolean"}, {"total_bytes", "integer"}, {"output_path", "string"},
                        {"cursor", "integer"}};
 
-registry::ProcessRecord record_of(std::string workspace, std::string command, sandbox::ProcessView const& p) {
-    registry::ProcessRecord r;
-    r.id = p.id;
-    r.workspace = std::move(workspace);
-    r.command = command.substr(0, 500);
-    r.running = p.running;
-    r.exit_code = p.exit_code;
-    r.signal = p.signal;
-    r.reason = p.reason;
-    r.started_ms = p.started_ms;
-    r.ended_ms = p.ended_ms;
-    r.total_bytes = p.total_bytes;
-    return r;
-}
-
 Json structured(sandbox::ProcessView const& p, std::string output) {
     Json j = {{"process_id", p.id}, {"state", p.running ? "running" : "exited"}, {"output", std::move(output)}, {"total_bytes", p.total_bytes},
               {"reason", p.running ? "timeout" : p.reason}, {"truncated", !p.tail.empty()}};
@@ -61,6 +46,7 @@ int signal_number(std::string const& name) {
 
 std::vector<mcp::Tool> process_tools(Tools& t) {
     using Type = Field::Type;
+    using workspace::record_of;
     std::vector<mcp::Tool> tools;
     Field const process_id{.name = "process_id", .description = "From run_command", .required = true, .example = "p-...", .max_length = 100};
 
@@ -100,7 +86,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             sandbox::ProcessView about_to;
             about_to.id = spec.id;
             about_to.running = true;
-            t.workspaces.remember(record_of(lease.id(), spec.command, about_to));
+            t.workspaces.remember(record_of(lease.id(), lease.generation(), spec.command, about_to));
             bool finished = false;
             struct StopOnCancel {     // the caller went away while it waited: the work inside ends too
                 Tools& tools; std::string owner, workspace, process; bool& done;
@@ -116,14 +102,15 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto const id = spec.id;
             auto const command = spec.command;
             auto started = co_await lease.guest().start(std::move(spec));
-            finished = true;
+            finished = started || !base::is(started.error(), base::errc::cancelled);
             if (!started) {
+                if (!finished) throw ToolFailure(started.error());
                 about_to.running = false;
                 about_to.reason = "lost";
-                t.workspaces.remember(record_of(lease.id(), command, about_to));
+                t.workspaces.remember(record_of(lease.id(), lease.generation(), command, about_to));
                 throw ToolFailure(started.error());
             }
-            t.workspaces.remember(record_of(lease.id(), command, *started));
+            t.workspaces.remember(record_of(lease.id(), lease.generation(), command, *started));
             std::string text = plain_text(started->output);
             if (!started->tail.empty()) {
                 auto const cut = started->total_bytes - started->output.size() - started->tail.size();
@@ -163,7 +150,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 live = read.has_value();
                 if (read) {
                     p = std::move(*read);
-                    t.workspaces.remember(record_of(record.workspace, record.command, p));
+                    t.workspaces.remember(record_of(record.workspace, record.generation, record.command, p));
                 } else if (!base::is(read.error(), base::errc::not_found)) {
                     throw ToolFailure(read.error());
                 }
@@ -244,7 +231,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto lease = value_of(std::move(awake));
             auto stopped = co_await lease.guest().stop(record.id, signal_number(a.string("signal", "TERM")), base::milliseconds(a.integer("grace_ms", 3000)));
             auto p = value_of(std::move(stopped));
-            t.workspaces.remember(record_of(record.workspace, record.command, p));
+            t.workspaces.remember(record_of(record.workspace, record.generation, record.command, p));
             Json out = structured(p, "");
             co_return ToolResult::text(ending(p), std::move(out));
         }));

@@ -25,8 +25,7 @@ Json const kShown = {{"workspace_id", "string"}, {"name", "string"},      {"stat
                      {"cpus", "number"},         {"memory_mb", "integer"}, {"disk_mb", "integer"},     {"network_allow", "array"},
                      {"created_ms", "integer"},  {"active_ms", "integer"}, {"last_error", "string"}};
 
-std::uint64_t size_of(Arguments const& a, Json const& limits, char const* key) {
-    (void)a;
+std::uint64_t size_of(Json const& limits, char const* key) {
     auto parsed = config::parse_size(limits.at(key).get<std::string>());
     if (!parsed) throw BadArgument(std::string("limits.") + key + ": " + parsed.error().message());
     return *parsed;
@@ -42,8 +41,8 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
     r.idempotency_key = a.string("idempotency_key");
     r.request_hash = base::sha256_hex(base::dump(a.all()));
     if (auto const& limits = a.raw("limits"); limits.is_object()) {
-        if (limits.contains("memory")) r.memory_bytes = size_of(a, limits, "memory");
-        if (limits.contains("disk")) r.disk_bytes = size_of(a, limits, "disk");
+        if (limits.contains("memory")) r.memory_bytes = size_of(limits, "memory");
+        if (limits.contains("disk")) r.disk_bytes = size_of(limits, "disk");
         if (limits.contains("cpus")) r.cpus = limits["cpus"].get<double>();
         if (limits.contains("pids")) r.pids = static_cast<int>(limits["pids"].get<double>());
     }

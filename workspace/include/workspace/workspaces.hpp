@@ -69,6 +69,9 @@ struct RecoveryReport {
 
 class Workspace;
 
+/// What a guest's view of a command comes to as a record, output aside.
+registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command, sandbox::ProcessView const&);
+
 /// A workspace that is awake, and stays so while this exists.
 class Lease {
   public:
@@ -80,6 +83,7 @@ class Lease {
     sandbox::Sandbox& sandbox() const { return *sandbox_; }
     sandbox::Guest& guest() const { return sandbox_->guest(); }
     std::string const& id() const;
+    std::uint64_t generation() const;
     bool restarted() const { return restarted_; }  ///< this call had to start it again from its files
 
   private:
@@ -109,12 +113,12 @@ class Workspaces {
     Task<RecoveryReport> recover();
     void start_idle_policy();
 
+    /// A new one is removed again when the caller is cancelled meanwhile.
     Task<Result<Created>> create(std::string owner, CreateRequest request);
     Result<View> get(std::string const& owner, std::string const& id) const;
     /// Newest first.
     std::vector<View> list(std::string const& owner) const;
     Task<Status> remove(std::string owner, std::string id);
-    Task<Status> stop(std::string owner, std::string id);
 
     /// Wakes or starts it when needed; one start however many callers.
     Task<Result<Lease>> awake(std::string owner, std::string id);

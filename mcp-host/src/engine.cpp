@@ -5,6 +5,7 @@
 #include <base/syscalls.hpp>
 
 #include <spdlog/spdlog.h>
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,17 +15,22 @@ namespace host {
 namespace {
 
 constexpr char const* kInstructions =
-    "berth gives you Linux workspaces in sandboxes of their own. Start with workspace_create, then write_file and run_command. Files in "
-    "/workspace last; background commands go on and read_process_output reads them. Pass workspace_id in every call.";
+    "berth gives you Linux workspaces in sandboxes of their own. Start with workspace_create, then "
+    "write_file and run_command. Files in "
+    "/workspace last; background commands go on and read_process_output reads them. Pass workspace_id in "
+    "every call.";
 
 base::Result<base::Secret> token_in(std::string const& path) {
-    struct stat st{};
+    struct stat st {};
     if (::stat(path.c_str(), &st) == 0) {
-        if (st.st_mode & 077) return base::error(base::errc::denied, path + " can be read by others: run chmod 600 on it");
+        if (st.st_mode & 077)
+            return base::error(base::errc::denied, path + " can be read by others: run chmod 600 on it");
         auto text = base::read_file(path, 4096);
         if (!text) return text.error();
         while (!text->empty() && (text->back() == '\n' || text->back() == ' ')) text->pop_back();
-        if (text->size() < 20) return base::error(base::errc::corrupt, path + " holds no token: delete it and a new one is made");
+        if (text->size() < 20)
+            return base::error(base::errc::corrupt,
+                               path + " holds no token: delete it and a new one is made");
         return base::Secret(std::move(*text));
     }
     auto const token = "berth-" + base::random_id(20);
@@ -34,10 +40,11 @@ base::Result<base::Secret> token_in(std::string const& path) {
 
 sandbox::Options sandbox_options(EngineOptions const& o) {
     sandbox::Options out;
-    out.directory = o.data_dir + "/sandboxes";      // a lock and a mode of its own
+    out.directory = o.data_dir + "/sandboxes";  // a lock and a mode of its own
     out.guest_binary = o.guest_binary;
     auto const& s = o.settings;
-    for (auto const& entry : std::filesystem::directory_iterator(s.templates_dir, std::filesystem::directory_options::skip_permission_denied)) {
+    for (auto const& entry : std::filesystem::directory_iterator(
+             s.templates_dir, std::filesystem::directory_options::skip_permission_denied)) {
         auto const name = entry.path().filename().string();
         if (name.starts_with(".") || !std::filesystem::is_directory(entry.path() / "rootfs")) continue;
         auto stamp = base::read_file((entry.path() / "stamp").string(), 4096);
@@ -56,11 +63,14 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     std::unique_ptr<Engine> e(new Engine(io, std::move(options)));
     auto const& dir = e->options_.data_dir;
     auto const& settings = e->options_.settings;
-    if (::geteuid() != 0) return base::error(base::errc::denied, "berth's engine needs root (mounts and cgroups): run it with sudo");
+    if (::geteuid() != 0)
+        return base::error(base::errc::denied,
+                           "berth's engine needs root (mounts and cgroups): run it with sudo");
     if (auto s = base::sys::mkdir(dir, 0700); !s) return s.error();
     if (::access(dir.c_str(), W_OK) != 0) return base::errno_error("data directory " + dir);
     if (!std::filesystem::is_directory(settings.templates_dir))
-        return base::error(base::errc::unavailable, "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+        return base::error(base::errc::unavailable,
+                           "there are no templates in " + settings.templates_dir + ": run scripts/setup");
     auto records = registry::Registry::open(io, dir);
     if (!records) return records.error();
     e->records_ = std::move(*records);
@@ -78,10 +88,13 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     e->volumes_ = std::move(*store);
     sandbox::EgressProxy::Options egress;
     egress.insecure_private_addresses = settings.network.insecure_private_addresses;
-    e->egress_ = std::make_unique<sandbox::EgressProxy>(io, egress, [records = e->records_.get()](sandbox::EgressProxy::Record const& r) {
-        records->audit_lazy(r.workspace_id, r.allowed ? "egress allowed" : "egress refused", {{"host", r.host}, {"port", r.port}, {"reason", r.reason}});
-    });
-    e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_, *e->sandboxes_, *e->volumes_, *e->egress_);
+    e->egress_ = std::make_unique<sandbox::EgressProxy>(
+        io, egress, [records = e->records_.get()](sandbox::EgressProxy::Record const& r) {
+            records->audit_lazy(r.workspace_id, r.allowed ? "egress allowed" : "egress refused",
+                                {{"host", r.host}, {"port", r.port}, {"reason", r.reason}});
+        });
+    e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_,
+                                                             *e->sandboxes_, *e->volumes_, *e->egress_);
     e->tools_ = std::make_unique<Tools>(Tools{*e->workspaces_, *e->records_, e->pool_, settings});
     return e;
 }
@@ -112,8 +125,11 @@ Task<void> Engine::start(Filling filling) {
         }
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
     auto const report = co_await workspaces_->recover();
-    spdlog::info("recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers removed, {} volumes removed", report.adopted,
-                 report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed, report.sandboxes.leftovers_removed, report.forgotten_volumes);
+    spdlog::info(
+        "recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers "
+        "removed, {} volumes removed",
+        report.adopted, report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed,
+        report.sandboxes.leftovers_removed, report.forgotten_volumes);
     if (filling == Filling::at_start) fill();
     workspaces_->start_idle_policy();
     ready_ = true;
@@ -129,9 +145,13 @@ Task<void> Engine::stop(bool stop_all) {
 }
 
 std::string Engine::metrics() const {
-    std::string out = "# TYPE berth_workspaces gauge\nberth_workspaces " + std::to_string(workspaces_->count()) + "\n# TYPE berth_sandboxes gauge\nberth_sandboxes " +
-                      std::to_string(sandboxes_->running()) + "\n# TYPE berth_boots_total counter\nberth_boots_total " + std::to_string(sandboxes_->boots()) + "\n# TYPE berth_pool_ready gauge\n";
-    for (auto const& [name, stock] : sandboxes_->stock()) out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
+    std::string out =
+        "# TYPE berth_workspaces gauge\nberth_workspaces " + std::to_string(workspaces_->count()) +
+        "\n# TYPE berth_sandboxes gauge\nberth_sandboxes " + std::to_string(sandboxes_->running()) +
+        "\n# TYPE berth_boots_total counter\nberth_boots_total " + std::to_string(sandboxes_->boots()) +
+        "\n# TYPE berth_pool_ready gauge\n";
+    for (auto const& [name, stock] : sandboxes_->stock())
+        out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
     return out;
 }
 
@@ -142,13 +162,38 @@ std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {
         (void)co_await reply.send(status, std::move(fields), std::move(body));
     };
     std::vector<http::Route> routes;
-    routes.push_back({"/mcp", {http::Verb::post, http::Verb::get, http::Verb::delete_}, http::Access::token, 16 << 20, mcp_->http_handler()});
-    routes.push_back({"/healthz", {http::Verb::get}, http::Access::open, 0, [text](http::Request, http::Reply& r) -> Task<void> { co_await text(r, http::Status::ok, "ok\n"); }});
-    routes.push_back({"/readyz", {http::Verb::get}, http::Access::open, 0, [this, text](http::Request, http::Reply& r) -> Task<void> {
-                          co_await text(r, ready_ ? http::Status::ok : http::Status::service_unavailable, ready_ ? "ready\n" : "starting\n");
+    routes.push_back({"/mcp",
+                      {http::Verb::post, http::Verb::get, http::Verb::delete_},
+                      http::Access::token,
+                      16 << 20,
+                      mcp_->http_handler()});
+    routes.push_back({"/healthz",
+                      {http::Verb::get},
+                      http::Access::open,
+                      0,
+                      [text](http::Request, http::Reply& r) -> Task<void> {
+                          co_await text(r, http::Status::ok, "ok\n");
                       }});
-    routes.push_back({"/metrics", {http::Verb::get}, http::Access::token, 0, [this, text](http::Request, http::Reply& r) -> Task<void> { co_await text(r, http::Status::ok, metrics()); }});
-    routes.push_back({"/shutdown", {http::Verb::post}, http::Access::token, 0, [text, shut_down](http::Request request, http::Reply& r) -> Task<void> {
+    routes.push_back({"/readyz",
+                      {http::Verb::get},
+                      http::Access::open,
+                      0,
+                      [this, text](http::Request, http::Reply& r) -> Task<void> {
+                          co_await text(r, ready_ ? http::Status::ok : http::Status::service_unavailable,
+                                        ready_ ? "ready\n" : "starting\n");
+                      }});
+    routes.push_back({"/metrics",
+                      {http::Verb::get},
+                      http::Access::token,
+                      0,
+                      [this, text](http::Request, http::Reply& r) -> Task<void> {
+                          co_await text(r, http::Status::ok, metrics());
+                      }});
+    routes.push_back({"/shutdown",
+                      {http::Verb::post},
+                      http::Access::token,
+                      0,
+                      [text, shut_down](http::Request request, http::Reply& r) -> Task<void> {
                           co_await text(r, http::Status::accepted, "stopping\n");
                           shut_down(request.query == "all");
                       }});

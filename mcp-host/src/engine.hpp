@@ -1,6 +1,5 @@
 #pragma once
 #include "tools/tools.hpp"
-
 #include <base/blocking.hpp>
 #include <base/ids.hpp>
 #include <config/settings.hpp>
@@ -23,13 +22,15 @@ struct EngineOptions {
     config::Settings settings;
 };
 
-/// Everything wired together, in the order in which it needs each other; destruction undoes it. Threads: the I/O thread.
+/// Everything wired together, in the order in which it needs each other; destruction undoes it. Threads: the
+/// I/O thread.
 class Engine {
   public:
-    /// Opens the data directory (made when missing, 0700) and takes it for this process. One line says what is in the way.
+    /// Opens the data directory (made when missing, 0700) and takes it for this process. One line says what
+    /// is in the way.
     static base::Result<std::unique_ptr<Engine>> open(asio::io_context&, EngineOptions);
-    /// When the pool and the volume stock are filled: at the start, or with the first tool call, so that a process which a
-    /// client starts only to look at it makes no sandbox.
+    /// When the pool and the volume stock are filled: at the start, or with the first tool call, so that a
+    /// process which a client starts only to look at it makes no sandbox.
     enum class Filling { at_start, at_first_call };
     /// Takes back what runs, and opens the tools.
     Task<void> start(Filling filling = Filling::at_start);
@@ -38,14 +39,15 @@ class Engine {
 
     mcp::Server& mcp() { return *mcp_; }
     base::Secret const& token() const { return token_; }
-    /// The routes of the control plane: /mcp, /healthz, /readyz, /metrics, and /shutdown for the private socket.
+    /// The routes of the control plane: /mcp, /healthz, /readyz, /metrics, and /shutdown for the private
+    /// socket.
     std::vector<http::Route> routes(std::function<void(bool stop_all)> shut_down);
     bool ready() const { return ready_; }
 
   private:
     Engine(asio::io_context& io, EngineOptions options) : io_(io), options_(std::move(options)) {}
     std::string metrics() const;
-    void fill();                       ///< once; later calls do nothing
+    void fill();  ///< once; later calls do nothing
 
     asio::io_context& io_;
     EngineOptions options_;

@@ -1,5 +1,4 @@
 #include "impl.hpp"
-
 #include <base/ids.hpp>
 #include <base/timeout.hpp>
 
@@ -20,15 +19,20 @@ Status at_most(T value, T low, T high, std::string const& what) {
 std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + "MiB"; }
 
 bool plain_name(std::string const& name) {
-    return name.size() <= 63 && std::all_of(name.begin(), name.end(), [](char c) {
-               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-           }) && name.front() != '-' && name.front() != '.';
+    return name.size() <= 63 &&
+           std::all_of(name.begin(), name.end(),
+                       [](char c) {
+                           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                  (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+                       }) &&
+           name.front() != '-' && name.front() != '.';
 }
 
 bool variable_name(std::string const& name) {
-    return !name.empty() && !(name[0] >= '0' && name[0] <= '9') && std::all_of(name.begin(), name.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    });
+    return !name.empty() && !(name[0] >= '0' && name[0] <= '9') &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+           });
 }
 
 std::string quoted(std::string const& word) {
@@ -48,22 +52,34 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
     s.disk_bytes = r.disk_bytes.value_or(config.limits.disk_bytes);
     s.env = r.env;
     s.allow = r.allow;
-    s.idle = r.idle.value_or(IdlePolicy{config.idle.freeze_after, config.idle.stop_after, config.idle.action == "keep"});
+    s.idle = r.idle.value_or(
+        IdlePolicy{config.idle.freeze_after, config.idle.stop_after, config.idle.action == "keep"});
     constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
     for (auto const& ok : {
-             at_most(s.limits.memory_bytes, kMinMemory, max.memory_bytes, "limits.memory: expected 64MiB to " + mib(max.memory_bytes) + ", for example \"512MiB\""),
-             at_most(s.disk_bytes, kMinDisk, max.disk_bytes, "limits.disk: expected 32MiB to " + mib(max.disk_bytes) + ", for example \"2GiB\""),
-             at_most(s.limits.cpus, 0.1, max.cpus, "limits.cpus: expected 0.1 to " + std::to_string(max.cpus) + ", for example 1.5"),
-             at_most(s.limits.pids, 64, max.pids, "limits.pids: expected 64 to " + std::to_string(max.pids) + ", for example 512"),
+             at_most(
+                 s.limits.memory_bytes, kMinMemory, max.memory_bytes,
+                 "limits.memory: expected 64MiB to " + mib(max.memory_bytes) + ", for example \"512MiB\""),
+             at_most(s.disk_bytes, kMinDisk, max.disk_bytes,
+                     "limits.disk: expected 32MiB to " + mib(max.disk_bytes) + ", for example \"2GiB\""),
+             at_most(s.limits.cpus, 0.1, max.cpus,
+                     "limits.cpus: expected 0.1 to " + std::to_string(max.cpus) + ", for example 1.5"),
+             at_most(s.limits.pids, 64, max.pids,
+                     "limits.pids: expected 64 to " + std::to_string(max.pids) + ", for example 512"),
              at_most(r.env.size(), std::size_t{0}, kMaxEnv, "env: at most 200 variables"),
-             at_most(r.files.size(), std::size_t{0}, kMaxFiles, "files: at most 500; put more there with git_url or run_command"),
+             at_most(r.files.size(), std::size_t{0}, kMaxFiles,
+                     "files: at most 500; put more there with git_url or run_command"),
          })
         if (!ok) return ok.error();
     if (!r.name.empty() && !plain_name(r.name))
-        return base::error(base::errc::invalid, "name: expected letters, digits, '-', '_' and '.', at most 63, for example \"data-analysis\"");
+        return base::error(
+            base::errc::invalid,
+            "name: expected letters, digits, '-', '_' and '.', at most 63, for example \"data-analysis\"");
     for (auto const& [name, value] : r.env)
         if (!variable_name(name) || value.find('\0') != value.npos)
-            return base::error(base::errc::invalid, "env: \"" + name + "\" is not a variable name, expected for example {\"API_URL\": \"https://...\"}");
+            return base::error(
+                base::errc::invalid,
+                "env: \"" + name +
+                    "\" is not a variable name, expected for example {\"API_URL\": \"https://...\"}");
     auto policy = sandbox::EgressPolicy::parse(r.allow);
     if (!policy) return base::wrap(policy.error(), "network.allow");
     auto const& permitted = config.network.max_allow;
@@ -72,13 +88,19 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
         if (!ceiling) return ceiling.error();
         for (auto const& rule : policy->rules)
             for (int const port : rule.port ? std::vector<int>{rule.port} : std::vector<int>{80, 443}) {
-                bool const covered = std::any_of(ceiling->rules.begin(), ceiling->rules.end(), [&](auto const& c) {
-                    bool const host = rule.subdomains ? c.subdomains && (rule.host == c.host || rule.host.ends_with("." + c.host))
-                                                      : (c.host == rule.host && !c.subdomains) || (c.subdomains && rule.host.ends_with("." + c.host));
-                    return host && (c.port ? c.port == port : port == 80 || port == 443);
-                });
+                bool const covered =
+                    std::any_of(ceiling->rules.begin(), ceiling->rules.end(), [&](auto const& c) {
+                        bool const host =
+                            rule.subdomains
+                                ? c.subdomains && (rule.host == c.host || rule.host.ends_with("." + c.host))
+                                : (c.host == rule.host && !c.subdomains) ||
+                                      (c.subdomains && rule.host.ends_with("." + c.host));
+                        return host && (c.port ? c.port == port : port == 80 || port == 443);
+                    });
                 if (!covered)
-                    return base::error(base::errc::denied, "network.allow: " + rule.host + " is outside what the operator permits (network.max_allow)");
+                    return base::error(base::errc::denied,
+                                       "network.allow: " + rule.host +
+                                           " is outside what the operator permits (network.max_allow)");
             }
     }
     return s;
@@ -89,7 +111,8 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     auto const begun = base::Clock::now();
     auto settings = settle(request);
     if (!settings) co_return settings.error();
-    auto const template_name = request.template_name.empty() ? config.default_template : request.template_name;
+    auto const template_name =
+        request.template_name.empty() ? config.default_template : request.template_name;
 
     // Requests that must not meet their twin half-way go one by one; a nameless one has no twin.
     std::optional<Turn::Held> held;
@@ -100,9 +123,12 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         if (!request.idempotency_key.empty()) {
             there = find_by(owner, &registry::WorkspaceRecord::idempotency_key, request.idempotency_key);
             if (there && there->record.request_hash != request.request_hash)
-                co_return base::error(base::errc::invalid, "idempotency_key: it was used with other arguments for " + there->record.id + "; take a new key");
+                co_return base::error(base::errc::invalid,
+                                      "idempotency_key: it was used with other arguments for " +
+                                          there->record.id + "; take a new key");
         }
-        if (!there && !request.name.empty()) there = find_by(owner, &registry::WorkspaceRecord::name, request.name);
+        if (!there && !request.name.empty())
+            there = find_by(owner, &registry::WorkspaceRecord::name, request.name);
         if (there) {
             Created created;
             created.view = view(*there);
@@ -111,7 +137,9 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         }
     }
     if (static_cast<int>(table.size()) >= config.max_workspaces)
-        co_return base::error(base::errc::busy, "this server holds its most workspaces (" + std::to_string(config.max_workspaces) + "); delete one with workspace_delete");
+        co_return base::error(base::errc::busy, "this server holds its most workspaces (" +
+                                                    std::to_string(config.max_workspaces) +
+                                                    "); delete one with workspace_delete");
 
     registry::WorkspaceRecord record;
     record.id = "ws-" + base::random_id(16);
@@ -128,10 +156,13 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     table.emplace(w->record.id, w);
     w->starting = true;
 
-    auto [taken, volume] = co_await (sandboxes.take(template_name) && volumes.create(w->record.volume, w->settings.disk_bytes));
+    auto [taken, volume] =
+        co_await (sandboxes.take(template_name) && volumes.create(w->record.volume, w->settings.disk_bytes));
     Status made;
-    if (!taken) made = taken.error();
-    else if (!volume) made = volume.error();
+    if (!taken)
+        made = taken.error();
+    else if (!volume)
+        made = volume.error();
     if (!made && taken) (void)co_await taken->sandbox->destroy();
     bool const warm = taken && taken->warm;
     if (made) made = co_await start(w, std::move(*taken), *volume, true);
@@ -168,8 +199,12 @@ Task<Status> Workspaces::Impl::furnish(Ptr w, CreateRequest const& request, std:
         auto cloned = co_await w->sandbox->guest().start(spec);
         if (!cloned) co_return cloned.error();
         if (cloned->running || cloned->exit_code != 0)
-            co_return base::error(base::errc::unavailable, "git_url: git clone " + (cloned->running ? std::string("took longer than 5 minutes") : "ended with " + std::to_string(cloned->exit_code)) + ": " +
-                                                               cloned->output.substr(0, 600) + " (is its host in network.allow?)");
+            co_return base::error(base::errc::unavailable,
+                                  "git_url: git clone " +
+                                      (cloned->running ? std::string("took longer than 5 minutes")
+                                                       : "ended with " + std::to_string(cloned->exit_code)) +
+                                      ": " + cloned->output.substr(0, 600) +
+                                      " (is its host in network.allow?)");
         note = "cloned " + request.git_url;
     }
     if (!request.files.empty()) {

@@ -11,7 +11,9 @@ constexpr base::milliseconds kTick{500};
 // While commands run, look again after this long: their end is what starts the idle time.
 constexpr base::milliseconds kBusyLook{5'000};
 
-long long ms_since(base::Clock::time_point t) { return std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - t).count(); }
+long long ms_since(base::Clock::time_point t) {
+    return std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - t).count();
+}
 
 }  // namespace
 
@@ -23,8 +25,12 @@ Task<void> Workspaces::Impl::idle_loop() {
         std::vector<Ptr> due;
         for (auto const& [id, w] : table) {
             if (!w->sandbox || w->starting || w->deleted || base::Clock::now() < w->look_again) continue;
-            IdleFacts const facts{w->leases > 0, w->sandbox->frozen(), w->settings.idle.keep, ms_since(w->last_used),
-                                  w->settings.idle.freeze_after.count(), w->settings.idle.stop_after.count()};
+            IdleFacts const facts{w->leases > 0,
+                                  w->sandbox->frozen(),
+                                  w->settings.idle.keep,
+                                  ms_since(w->last_used),
+                                  w->settings.idle.freeze_after.count(),
+                                  w->settings.idle.stop_after.count()};
             if (idle_step(facts) != IdleStep::none) due.push_back(w);
         }
         for (auto const& w : due) co_await idle_look(w);
@@ -43,15 +49,22 @@ Task<void> Workspaces::Impl::idle_look(Ptr w) {
             co_return;
         }
     }
-    IdleFacts const facts{false, w->sandbox->frozen(), w->settings.idle.keep, ms_since(w->last_used),
-                          w->settings.idle.freeze_after.count(), w->settings.idle.stop_after.count()};
+    IdleFacts const facts{false,
+                          w->sandbox->frozen(),
+                          w->settings.idle.keep,
+                          ms_since(w->last_used),
+                          w->settings.idle.freeze_after.count(),
+                          w->settings.idle.stop_after.count()};
     switch (idle_step(facts)) {
-        case IdleStep::none: break;
+        case IdleStep::none:
+            break;
         case IdleStep::freeze:
-            if (auto s = w->sandbox->freeze(); !s) spdlog::warn("workspace {}: {}", w->record.id, s.error().message());
+            if (auto s = w->sandbox->freeze(); !s)
+                spdlog::warn("workspace {}: {}", w->record.id, s.error().message());
             break;
         case IdleStep::stop:
-            spdlog::info("workspace {}: idle for {} s, stopped; its files stay", w->record.id, ms_since(w->last_used) / 1000);
+            spdlog::info("workspace {}: idle for {} s, stopped; its files stay", w->record.id,
+                         ms_since(w->last_used) / 1000);
             (void)co_await put_to_sleep(w, "");
             break;
     }

@@ -4,7 +4,8 @@
 
 namespace workspace {
 
-// Records of processes are written a little after the fact, so a crash may have lost the newest; the guest has them all.
+// Records of processes are written a little after the fact, so a crash may have lost the newest; the guest
+// has them all.
 Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
     auto seen = co_await w->sandbox->guest().processes();
     if (!seen) co_return;
@@ -30,8 +31,11 @@ Task<RecoveryReport> Workspaces::Impl::recover() {
     }
     for (auto const& [id, w] : std::map<std::string, Ptr>(table.begin(), table.end())) {
         switch (recovery_step(state_from(w->record.state))) {
-            case RecoveryStep::keep: break;
-            case RecoveryStep::finish_delete: doomed.push_back(w); break;
+            case RecoveryStep::keep:
+                break;
+            case RecoveryStep::finish_delete:
+                doomed.push_back(w);
+                break;
             case RecoveryStep::adopt_or_stop: {
                 auto sandbox = co_await sandboxes.adopt(w->record.slot);
                 std::string why = sandbox ? "" : sandbox.error().message();

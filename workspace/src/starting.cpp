@@ -1,6 +1,6 @@
-// Starting, stopping and ending a workspace's sandbox. Records go first; what a crash in between leaves, recovery.cpp finishes.
+// Starting, stopping and ending a workspace's sandbox. Records go first; what a crash in between leaves,
+// recovery.cpp finishes.
 #include "impl.hpp"
-
 #include <base/timeout.hpp>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -9,8 +9,8 @@
 namespace workspace {
 namespace {
 
-constexpr std::size_t kTailBytes = 64 * 1024;      // of each command's output, kept once its sandbox is gone
-constexpr std::size_t kTailsKept = 64;             // newest commands of one sandbox whose tails are kept
+constexpr std::size_t kTailBytes = 64 * 1024;  // of each command's output, kept once its sandbox is gone
+constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
 
 sandbox::GuestSetup setup_for(Workspace const& w) {
     sandbox::GuestSetup setup;
@@ -44,9 +44,11 @@ Status Workspaces::Impl::equip(Ptr const& w) {
     return {};
 }
 
-// Puts the claimed sandbox to work. The record's commit (the slow part, a flush) runs beside the mount and the guest's round trip: a
-// crash before the commit leaves a slot and a volume that nothing names, which the next start removes, and nothing was promised yet.
-Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, bool insert) {
+// Puts the claimed sandbox to work. The record's commit (the slow part, a flush) runs beside the mount and
+// the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
+// next start removes, and nothing was promised yet.
+Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume,
+                                     bool insert) {
     using namespace asio::experimental::awaitable_operators;
     auto const before = w->record;
     w->record.state = to_string(State::running);
@@ -81,7 +83,8 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
 }
 
 Task<Status> Workspaces::Impl::wake(Ptr w, bool& restarted) {
-    if (w->deleted) co_return base::error(base::errc::not_found, "workspace " + w->record.id + " was deleted");
+    if (w->deleted)
+        co_return base::error(base::errc::not_found, "workspace " + w->record.id + " was deleted");
     if (w->sandbox && w->sandbox->alive()) {
         if (w->sandbox->frozen()) co_return w->sandbox->thaw();
         co_return Status();
@@ -114,7 +117,8 @@ Task<void> Workspaces::Impl::keep_tails(Ptr w) {
     for (std::size_t i = skip; i < known->size(); ++i) {
         auto const& p = (*known)[i];
         auto const found = processes.find(p.id);
-        auto record = record_of(w->record.id, w->record.generation, found == processes.end() ? "" : found->second.command, p);
+        auto record = record_of(w->record.id, w->record.generation,
+                                found == processes.end() ? "" : found->second.command, p);
         if (p.running) {
             record.running = false;
             record.reason = "stopped";
@@ -149,7 +153,8 @@ Task<Status> Workspaces::Impl::put_to_sleep(Ptr w, std::string why) {
 Task<void> Workspaces::Impl::bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead, sandbox::Death death) {
     auto held = co_await w->turn.take();
     if (w->sandbox == dead) {
-        spdlog::warn("workspace {}: its sandbox ended: {} ({})", w->record.id, sandbox::to_string(death.reason), death.detail);
+        spdlog::warn("workspace {}: its sandbox ended: {} ({})", w->record.id,
+                     sandbox::to_string(death.reason), death.detail);
         w->sandbox.reset();
         w->record.state = to_string(State::stopped);
         w->record.slot.clear();

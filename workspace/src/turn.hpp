@@ -29,7 +29,7 @@ class Turn {
     base::Task<Held> take() {
         while (taken_) {
             auto [ec] = co_await wake_.async_wait(base::as_tuple);
-            (void)ec;   // woken; or cancelled, and then the next co_await throws while the turn is not ours
+            (void)ec;  // woken; or cancelled, and then the next co_await throws while the turn is not ours
         }
         taken_ = true;
         co_return Held(this);

@@ -1,7 +1,6 @@
 #pragma once
 #include "lifecycle.hpp"
 #include "turn.hpp"
-
 #include <base/asio.hpp>
 #include <registry/registry.hpp>
 #include <sandbox/egress.hpp>
@@ -35,13 +34,13 @@ class Workspace {
 
     registry::WorkspaceRecord record;
     Settings settings;
-    std::shared_ptr<sandbox::Sandbox> sandbox;       ///< set while record.state is running
+    std::shared_ptr<sandbox::Sandbox> sandbox;  ///< set while record.state is running
     std::shared_ptr<sandbox::EgressPolicy const> policy;
-    Turn turn;                                       ///< start, stop and delete, one at a time
+    Turn turn;  ///< start, stop and delete, one at a time
     bool starting = false, deleted = false;
     int leases = 0;
     base::Clock::time_point last_used = base::Clock::now();
-    base::Clock::time_point look_again = base::Clock::time_point::min();   ///< next look for running processes
+    base::Clock::time_point look_again = base::Clock::time_point::min();  ///< next look for running processes
 };
 
 }  // namespace workspace

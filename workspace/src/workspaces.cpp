@@ -1,5 +1,4 @@
 #include "impl.hpp"
-
 #include <base/uncancelled.hpp>
 
 #include <spdlog/spdlog.h>
@@ -9,13 +8,16 @@
 namespace workspace {
 
 std::int64_t now_ms() {
-    return std::chrono::duration_cast<base::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<base::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
 }
 
 namespace {
 
 base::Error unknown(std::string const& id) {
-    return base::error(base::errc::not_found, "there is no workspace \"" + id.substr(0, 80) + "\"; workspace_list shows yours, workspace_create makes one");
+    return base::error(base::errc::not_found,
+                       "there is no workspace \"" + id.substr(0, 80) +
+                           "\"; workspace_list shows yours, workspace_create makes one");
 }
 
 constexpr std::size_t kProcessesRemembered = 20'000;
@@ -38,7 +40,8 @@ Lease::~Lease() {
 std::string const& Lease::id() const { return workspace_->record.id; }
 std::uint64_t Lease::generation() const { return workspace_->record.generation; }
 
-registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command, sandbox::ProcessView const& p) {
+registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command,
+                                  sandbox::ProcessView const& p) {
     registry::ProcessRecord r;
     r.id = p.id;
     r.workspace = std::move(workspace);
@@ -54,8 +57,9 @@ registry::ProcessRecord record_of(std::string workspace, std::uint64_t generatio
     return r;
 }
 
-Workspaces::Workspaces(asio::io_context& io, base::BlockingPool& pool, config::Settings const& config, registry::Registry& records,
-                       sandbox::Sandboxes& sandboxes, VolumeStore& volumes, sandbox::EgressProxy& egress)
+Workspaces::Workspaces(asio::io_context& io, base::BlockingPool& pool, config::Settings const& config,
+                       registry::Registry& records, sandbox::Sandboxes& sandboxes, VolumeStore& volumes,
+                       sandbox::EgressProxy& egress)
     : impl_(std::make_unique<Impl>(io, pool, config, records, sandboxes, volumes, egress)) {}
 Workspaces::~Workspaces() = default;
 
@@ -67,7 +71,9 @@ Result<Workspaces::Impl::Ptr> Workspaces::Impl::find(std::string const& owner, s
     return unknown(id);
 }
 
-Workspaces::Impl::Ptr Workspaces::Impl::find_by(std::string const& owner, std::string registry::WorkspaceRecord::*field, std::string const& value) const {
+Workspaces::Impl::Ptr Workspaces::Impl::find_by(std::string const& owner,
+                                                std::string registry::WorkspaceRecord::*field,
+                                                std::string const& value) const {
     if (value.empty()) return nullptr;
     for (auto const& [id, w] : table)
         if (w->record.*field == value && w->record.owner == owner && !w->deleted) return w;
@@ -79,7 +85,10 @@ View Workspaces::Impl::view(Workspace const& w) const {
     v.id = w.record.id;
     v.name = w.record.name;
     v.template_name = w.record.template_name;
-    v.state = w.deleted ? "deleting" : w.starting ? "starting" : w.sandbox ? (w.sandbox->frozen() ? "frozen" : "running") : "stopped";
+    v.state = w.deleted    ? "deleting"
+              : w.starting ? "starting"
+              : w.sandbox  ? (w.sandbox->frozen() ? "frozen" : "running")
+                           : "stopped";
     v.generation = w.record.generation;
     v.limits = w.settings.limits;
     v.disk_bytes = w.settings.disk_bytes;
@@ -99,7 +108,8 @@ Task<Result<Created>> Workspaces::create(std::string owner, CreateRequest reques
     co_await asio::this_coro::throw_if_cancelled(false);
     auto created = co_await base::uncancelled(impl_->create(owner, std::move(request)));
     bool const gone = co_await base::is_cancelled();
-    if (gone && created && !created->existed) (void)co_await base::uncancelled(remove(owner, created->view.id));
+    if (gone && created && !created->existed)
+        (void)co_await base::uncancelled(remove(owner, created->view.id));
     co_await asio::this_coro::throw_if_cancelled(true);
     if (gone) co_return base::error(base::errc::cancelled, "the caller went away");
     if (created && created->existed) {
@@ -122,7 +132,9 @@ std::vector<View> Workspaces::list(std::string const& owner) const {
     std::vector<View> out;
     for (auto const& [id, w] : impl_->table)
         if (w->record.owner == owner && !w->deleted) out.push_back(impl_->view(*w));
-    std::sort(out.begin(), out.end(), [](View const& a, View const& b) { return std::tie(b.created_ms, a.id) < std::tie(a.created_ms, b.id); });
+    std::sort(out.begin(), out.end(), [](View const& a, View const& b) {
+        return std::tie(b.created_ms, a.id) < std::tie(a.created_ms, b.id);
+    });
     return out;
 }
 
@@ -162,7 +174,9 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     auto w = impl_->find(owner, id);
     if (!w) co_return w.error();
     (*w)->used();
-    auto below = [&](std::string_view prefix) { return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/'); };
+    auto below = [&](std::string_view prefix) {
+        return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
+    };
     auto rest = [&](std::string_view prefix) {
         auto tail = path.substr(prefix.size());
         tail.erase(0, std::min(tail.find_first_not_of('/'), tail.size()));
@@ -177,8 +191,10 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     if (!volume) co_return volume.error();
     place.volume = *volume;
     place.root = home ? &place.volume->home() : &place.volume->files();
-    if (home) place.path = rest(path[0] == '~' ? "~" : "/home/agent");
-    else if (below("/workspace")) place.path = rest("/workspace");
+    if (home)
+        place.path = rest(path[0] == '~' ? "~" : "/home/agent");
+    else if (below("/workspace"))
+        place.path = rest("/workspace");
     co_return place;
 }
 
@@ -205,20 +221,26 @@ Task<Result<registry::ProcessRecord>> Workspaces::process(std::string owner, std
         if (stored->has_value()) record = std::move(**stored);
     }
     if (record.id.empty() || !impl_->find(owner, record.workspace))
-        co_return base::error(base::errc::not_found, "there is no process \"" + process_id.substr(0, 80) + "\"; run_command returns process_id, workspace_get with include [\"processes\"] lists them");
+        co_return base::error(
+            base::errc::not_found,
+            "there is no process \"" + process_id.substr(0, 80) +
+                "\"; run_command returns process_id, workspace_get with include [\"processes\"] lists them");
     co_return record;
 }
 
 void Workspaces::remember(registry::ProcessRecord record) {
     auto& known = impl_->processes;
     if (known.size() >= kProcessesRemembered)
-        for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;) it = it->second.running ? std::next(it) : known.erase(it);
+        for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;)
+            it = it->second.running ? std::next(it) : known.erase(it);
     impl_->records.put_process_lazy(record);
     auto const id = record.id;
     known.insert_or_assign(id, std::move(record));
 }
 
-void Workspaces::on_change(std::function<void(std::string const&, bool)> handler) { impl_->changed = std::move(handler); }
+void Workspaces::on_change(std::function<void(std::string const&, bool)> handler) {
+    impl_->changed = std::move(handler);
+}
 std::size_t Workspaces::count() const { return impl_->table.size(); }
 asio::any_io_executor Workspaces::executor() const { return impl_->io.get_executor(); }
 

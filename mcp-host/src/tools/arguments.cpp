@@ -10,22 +10,40 @@ using Type = Field::Type;
 std::string expected(Field const& f) {
     std::string text;
     switch (f.type) {
-        case Type::string: text = "a string"; break;
-        case Type::integer: text = "an integer"; break;
-        case Type::number: text = "a number"; break;
-        case Type::boolean: text = "true or false"; break;
-        case Type::strings: text = "an array of strings"; break;
-        case Type::string_map: text = "an object of strings"; break;
-        case Type::objects: text = "an array of objects"; break;
-        case Type::object: text = "an object"; break;
+        case Type::string:
+            text = "a string";
+            break;
+        case Type::integer:
+            text = "an integer";
+            break;
+        case Type::number:
+            text = "a number";
+            break;
+        case Type::boolean:
+            text = "true or false";
+            break;
+        case Type::strings:
+            text = "an array of strings";
+            break;
+        case Type::string_map:
+            text = "an object of strings";
+            break;
+        case Type::objects:
+            text = "an array of objects";
+            break;
+        case Type::object:
+            text = "an object";
+            break;
     }
     if (!f.values.empty()) {
         text = "one of";
         for (auto const& v : f.values) text += (&v == f.values.data() ? " \"" : ", \"") + v + "\"";
     }
     auto const shown = [](double d) { return Json(static_cast<std::int64_t>(d)).dump(); };
-    if (f.minimum && f.maximum) text += " from " + shown(*f.minimum) + " to " + shown(*f.maximum);
-    else if (f.minimum) text += " of at least " + shown(*f.minimum);
+    if (f.minimum && f.maximum)
+        text += " from " + shown(*f.minimum) + " to " + shown(*f.maximum);
+    else if (f.minimum)
+        text += " of at least " + shown(*f.minimum);
     if (!f.example.is_null()) text += ", for example " + base::dump(f.example);
     return text;
 }
@@ -38,9 +56,10 @@ bool fits(Field const& f, Json const& v) {
     switch (f.type) {
         case Type::string:
             return v.is_string() && v.get_ref<std::string const&>().size() <= f.max_length &&
-                   (f.values.empty() || std::find(f.values.begin(), f.values.end(), v.get_ref<std::string const&>()) != f.values.end());
+                   (f.values.empty() || std::find(f.values.begin(), f.values.end(),
+                                                  v.get_ref<std::string const&>()) != f.values.end());
         case Type::integer:
-            if (v.is_number_float()) {   // 50.0 is an integer in JSON Schema
+            if (v.is_number_float()) {  // 50.0 is an integer in JSON Schema
                 double const d = v.get<double>();
                 if (d != static_cast<double>(static_cast<std::int64_t>(d))) return false;
             } else if (!v.is_number_integer()) {
@@ -52,11 +71,17 @@ bool fits(Field const& f, Json const& v) {
             double const d = v.get<double>();
             return (!f.minimum || d >= *f.minimum) && (!f.maximum || d <= *f.maximum);
         }
-        case Type::boolean: return v.is_boolean();
-        case Type::strings: return v.is_array() && all_strings(v);
-        case Type::string_map: return v.is_object() && all_strings(v);
-        case Type::objects: return v.is_array() && std::all_of(v.begin(), v.end(), [](Json const& o) { return o.is_object(); });
-        case Type::object: return v.is_object();
+        case Type::boolean:
+            return v.is_boolean();
+        case Type::strings:
+            return v.is_array() && all_strings(v);
+        case Type::string_map:
+            return v.is_object() && all_strings(v);
+        case Type::objects:
+            return v.is_array() &&
+                   std::all_of(v.begin(), v.end(), [](Json const& o) { return o.is_object(); });
+        case Type::object:
+            return v.is_object();
     }
     return false;
 }
@@ -74,13 +99,17 @@ Json checked(std::vector<Field> const& fields, Json given, std::string const& pr
         }
         if (value.is_null()) continue;
         if (!fits(*f, value)) throw BadArgument(prefix + f->name + ": expected " + expected(*f));
-        if (f->type == Type::object && !f->fields.empty()) value = checked(f->fields, std::move(value), prefix + f->name + ".");
+        if (f->type == Type::object && !f->fields.empty())
+            value = checked(f->fields, std::move(value), prefix + f->name + ".");
         if (f->type == Type::objects && !f->fields.empty())
-            for (std::size_t i = 0; i < value.size(); ++i) value[i] = checked(f->fields, std::move(value[i]), prefix + f->name + "[" + std::to_string(i) + "].");
+            for (std::size_t i = 0; i < value.size(); ++i)
+                value[i] = checked(f->fields, std::move(value[i]),
+                                   prefix + f->name + "[" + std::to_string(i) + "].");
         out[f->name] = std::move(value);
     }
     for (auto const& f : fields)
-        if (f.required && !out.contains(f.name)) throw BadArgument(prefix + f.name + ": missing; expected " + expected(f));
+        if (f.required && !out.contains(f.name))
+            throw BadArgument(prefix + f.name + ": missing; expected " + expected(f));
     return out;
 }
 
@@ -91,14 +120,30 @@ Json schema_of(std::vector<Field> const& fields) {
     for (auto const& f : fields) {
         Json p;
         switch (f.type) {
-            case Type::string: p["type"] = "string"; break;
-            case Type::integer: p["type"] = "integer"; break;
-            case Type::number: p["type"] = "number"; break;
-            case Type::boolean: p["type"] = "boolean"; break;
-            case Type::strings: p = {{"type", "array"}, {"items", {{"type", "string"}}}}; break;
-            case Type::string_map: p = {{"type", "object"}, {"additionalProperties", {{"type", "string"}}}}; break;
-            case Type::objects: p = {{"type", "array"}, {"items", schema_of(f.fields)}}; break;
-            case Type::object: p = schema_of(f.fields); break;
+            case Type::string:
+                p["type"] = "string";
+                break;
+            case Type::integer:
+                p["type"] = "integer";
+                break;
+            case Type::number:
+                p["type"] = "number";
+                break;
+            case Type::boolean:
+                p["type"] = "boolean";
+                break;
+            case Type::strings:
+                p = {{"type", "array"}, {"items", {{"type", "string"}}}};
+                break;
+            case Type::string_map:
+                p = {{"type", "object"}, {"additionalProperties", {{"type", "string"}}}};
+                break;
+            case Type::objects:
+                p = {{"type", "array"}, {"items", schema_of(f.fields)}};
+                break;
+            case Type::object:
+                p = schema_of(f.fields);
+                break;
         }
         if (!f.description.empty()) p["description"] = f.description;
         if (!f.values.empty()) p["enum"] = f.values;
@@ -113,19 +158,27 @@ Json schema_of(std::vector<Field> const& fields) {
     return schema;
 }
 
-Arguments::Arguments(std::vector<Field> const& fields, Json given) : values_(checked(fields, std::move(given), "")) {}
+Arguments::Arguments(std::vector<Field> const& fields, Json given)
+    : values_(checked(fields, std::move(given), "")) {}
 
-std::string Arguments::string(std::string const& name, std::string fallback) const { return values_.value(name, std::move(fallback)); }
+std::string Arguments::string(std::string const& name, std::string fallback) const {
+    return values_.value(name, std::move(fallback));
+}
 std::int64_t Arguments::integer(std::string const& name, std::int64_t fallback) const {
     return has(name) ? static_cast<std::int64_t>(values_[name].get<double>()) : fallback;
 }
-double Arguments::number(std::string const& name, double fallback) const { return values_.value(name, fallback); }
-bool Arguments::boolean(std::string const& name, bool fallback) const { return values_.value(name, fallback); }
+double Arguments::number(std::string const& name, double fallback) const {
+    return values_.value(name, fallback);
+}
+bool Arguments::boolean(std::string const& name, bool fallback) const {
+    return values_.value(name, fallback);
+}
 std::vector<std::string> Arguments::strings(std::string const& name) const {
     return has(name) ? values_[name].get<std::vector<std::string>>() : std::vector<std::string>{};
 }
 std::map<std::string, std::string> Arguments::string_map(std::string const& name) const {
-    return has(name) ? values_[name].get<std::map<std::string, std::string>>() : std::map<std::string, std::string>{};
+    return has(name) ? values_[name].get<std::map<std::string, std::string>>()
+                     : std::map<std::string, std::string>{};
 }
 Json const& Arguments::raw(std::string const& name) const {
     static Json const null;

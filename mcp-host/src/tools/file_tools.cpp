@@ -1,5 +1,4 @@
 #include "tools.hpp"
-
 #include <base/hash.hpp>
 #include <workspace/files.hpp>
 
@@ -11,17 +10,24 @@ constexpr std::uint64_t kMaxCopyBytes = 1ull << 30;
 constexpr std::size_t kMaxCopyEntries = 100'000;
 
 Field path_field(char const* name = "path") {
-    return {.name = name, .description = "Below /workspace, or absolute", .required = true, .example = "src/main.py", .aliases = {std::string("file_") + name}, .max_length = 4095};
+    return {.name = name,
+            .description = "Below /workspace, or absolute",
+            .required = true,
+            .example = "src/main.py",
+            .aliases = {std::string("file_") + name},
+            .max_length = 4095};
 }
 
 Task<workspace::Place> place_of(Tools& t, Call& call, Arguments const& a, std::string path) {
-    auto place = co_await t.workspaces.place(call.caller().principal, a.string("workspace_id"), std::move(path));
+    auto place =
+        co_await t.workspaces.place(call.caller().principal, a.string("workspace_id"), std::move(path));
     co_return value_of(std::move(place));
 }
 
 // For tools that work on the volume only.
 workspace::Place on_volume(workspace::Place place) {
-    if (!place.root) throw ToolFailure(place.path + " is outside /workspace and /home/agent; use run_command for it");
+    if (!place.root)
+        throw ToolFailure(place.path + " is outside /workspace and /home/agent; use run_command for it");
     return place;
 }
 
@@ -29,7 +35,9 @@ std::optional<std::string> if_sha256(Arguments const& a) {
     return a.has("if_sha256") ? std::optional(a.string("if_sha256")) : std::nullopt;
 }
 
-Field const kIfSha{.name = "if_sha256", .description = "Refuse when the file's hash is another; \"\" = must not exist", .max_length = 64};
+Field const kIfSha{.name = "if_sha256",
+                   .description = "Refuse when the file's hash is another; \"\" = must not exist",
+                   .max_length = 64};
 
 }  // namespace
 
@@ -40,32 +48,62 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
     tools.push_back(make_tool(
         {.name = "read_file",
          .title = "Read a file",
-         .description = "Numbered lines of a text file, or an image. Long files give the first page and next_offset.",
-         .fields = {workspace_id_field(), path_field(),
-                    {.name = "offset", .type = Type::integer, .description = "First line, from 1", .example = 1, .minimum = 1, .maximum = 1e12},
-                    {.name = "limit", .type = Type::integer, .description = "Lines, default 2000", .example = 200, .minimum = 1, .maximum = 100'000, .aliases = {"length"}}},
-         .output = {{"path", "string"}, {"total_lines", "integer"}, {"lines", "integer"}, {"bytes", "integer"}, {"sha256", "string"}, {"next_offset", "integer"}, {"binary", "boolean"}},
+         .description =
+             "Numbered lines of a text file, or an image. Long files give the first page and next_offset.",
+         .fields = {workspace_id_field(),
+                    path_field(),
+                    {.name = "offset",
+                     .type = Type::integer,
+                     .description = "First line, from 1",
+                     .example = 1,
+                     .minimum = 1,
+                     .maximum = 1e12},
+                    {.name = "limit",
+                     .type = Type::integer,
+                     .description = "Lines, default 2000",
+                     .example = 200,
+                     .minimum = 1,
+                     .maximum = 100'000,
+                     .aliases = {"length"}}},
+         .output = {{"path", "string"},
+                    {"total_lines", "integer"},
+                    {"lines", "integer"},
+                    {"bytes", "integer"},
+                    {"sha256", "string"},
+                    {"next_offset", "integer"},
+                    {"binary", "boolean"}},
          .hints = {.read_only = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto place = co_await place_of(t, call, a, a.string("path"));
-            auto const offset = static_cast<std::uint64_t>(a.integer("offset", 0)), limit = static_cast<std::uint64_t>(a.integer("limit", 0));
+            auto const offset = static_cast<std::uint64_t>(a.integer("offset", 0)),
+                       limit = static_cast<std::uint64_t>(a.integer("limit", 0));
             workspace::FileText file;
             if (place.root) {
-                auto work = [place, offset, limit] { return workspace::read_text(*place.root, place.path, offset, limit); };
+                auto work = [place, offset, limit] {
+                    return workspace::read_text(*place.root, place.path, offset, limit);
+                };
                 auto read = co_await base::blocking(t.pool, std::move(work));
                 file = value_of(std::move(read));
             } else {
                 auto awake = co_await t.workspaces.awake(call.caller().principal, a.string("workspace_id"));
                 auto lease = value_of(std::move(awake));
                 auto bytes = co_await lease.guest().read_file(place.path, workspace::kMaxFileBytes);
-                file = value_of(workspace::present_text(place.path, value_of(std::move(bytes)), offset, limit));
+                file =
+                    value_of(workspace::present_text(place.path, value_of(std::move(bytes)), offset, limit));
             }
-            Json out = {{"path", a.string("path")}, {"total_lines", file.total_lines}, {"lines", file.lines}, {"bytes", file.bytes}, {"sha256", file.sha256}, {"binary", file.binary}};
+            Json out = {{"path", a.string("path")}, {"total_lines", file.total_lines},
+                        {"lines", file.lines},      {"bytes", file.bytes},
+                        {"sha256", file.sha256},    {"binary", file.binary}};
             if (file.next_offset) out["next_offset"] = *file.next_offset;
             std::string text = file.text;
-            if (file.next_offset) text += "\n[" + std::to_string(file.total_lines) + " lines in all; go on with offset " + std::to_string(*file.next_offset) + "]";
+            if (file.next_offset)
+                text += "\n[" + std::to_string(file.total_lines) + " lines in all; go on with offset " +
+                        std::to_string(*file.next_offset) + "]";
             auto result = ToolResult::text(std::move(text), std::move(out));
-            if (!file.image.empty()) result.content.push_back({{"type", "image"}, {"data", base::base64_encode(file.image)}, {"mimeType", file.image_type}});
+            if (!file.image.empty())
+                result.content.push_back({{"type", "image"},
+                                          {"data", base::base64_encode(file.image)},
+                                          {"mimeType", file.image_type}});
             co_return result;
         }));
 
@@ -73,8 +111,11 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
         {.name = "write_file",
          .title = "Write a file",
          .description = "Create, replace or append to a file; parents are made. Durable when it answers.",
-         .fields = {workspace_id_field(), path_field(), {.name = "content", .required = true, .max_length = workspace::kMaxFileBytes},
-                    {.name = "mode", .example = "overwrite", .values = {"overwrite", "append"}}, kIfSha},
+         .fields = {workspace_id_field(),
+                    path_field(),
+                    {.name = "content", .required = true, .max_length = workspace::kMaxFileBytes},
+                    {.name = "mode", .example = "overwrite", .values = {"overwrite", "append"}},
+                    kIfSha},
          .output = {{"path", "string"}, {"sha256", "string"}, {"bytes", "integer"}, {"created", "boolean"}},
          .hints = {.destructive = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
@@ -83,49 +124,77 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             if (!place.root) {
                 auto awake = co_await t.workspaces.awake(call.caller().principal, a.string("workspace_id"));
                 auto lease = value_of(std::move(awake));
-                if (a.string("mode") == "append" || a.has("if_sha256")) throw ToolFailure(place.path + ": append and if_sha256 work only below /workspace and /home/agent");
+                if (a.string("mode") == "append" || a.has("if_sha256"))
+                    throw ToolFailure(place.path +
+                                      ": append and if_sha256 work only below /workspace and /home/agent");
                 auto done = co_await lease.guest().write_file(place.path, content);
                 require(done);
-                co_return ToolResult::text("Wrote " + place.path + ". It is outside the volume: it lasts as long as the sandbox.",
-                                           {{"path", place.path}, {"sha256", base::sha256_hex(content)}, {"bytes", content.size()}});
+                co_return ToolResult::text(
+                    "Wrote " + place.path + ". It is outside the volume: it lasts as long as the sandbox.",
+                    {{"path", place.path}, {"sha256", base::sha256_hex(content)}, {"bytes", content.size()}});
             }
-            auto const mode = a.string("mode") == "append" ? workspace::WriteMode::append : workspace::WriteMode::overwrite;
-            auto work = [place, content, mode, sha = if_sha256(a)] { return workspace::write_file(*place.root, place.path, content, mode, sha); };
+            auto const mode =
+                a.string("mode") == "append" ? workspace::WriteMode::append : workspace::WriteMode::overwrite;
+            auto work = [place, content, mode, sha = if_sha256(a)] {
+                return workspace::write_file(*place.root, place.path, content, mode, sha);
+            };
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto const written = value_of(std::move(result));
-            co_return ToolResult::text((written.created ? "Created " : "Wrote ") + a.string("path") + ", " + std::to_string(written.bytes) + " bytes.",
-                                       {{"path", a.string("path")}, {"sha256", written.sha256}, {"bytes", written.bytes}, {"created", written.created}});
+            co_return ToolResult::text((written.created ? "Created " : "Wrote ") + a.string("path") + ", " +
+                                           std::to_string(written.bytes) + " bytes.",
+                                       {{"path", a.string("path")},
+                                        {"sha256", written.sha256},
+                                        {"bytes", written.bytes},
+                                        {"created", written.created}});
         }));
 
     tools.push_back(make_tool(
         {.name = "edit_file",
          .title = "Edit a file",
-         .description = "Replace exact strings; all edits or none. A string that occurs more than once needs replace_all or more context.",
-         .fields = {workspace_id_field(), path_field(),
-                    {.name = "edits", .type = Type::objects, .required = true, .example = {{{"old_string", "a = 1"}, {"new_string", "a = 2"}}},
-                     .fields = {{.name = "old_string", .required = true, .aliases = {"oldText"}, .max_length = 4 << 20},
-                                {.name = "new_string", .required = true, .aliases = {"newText"}, .max_length = 4 << 20},
-                                {.name = "replace_all", .type = Type::boolean}}},
-                    kIfSha},
-         .output = {{"path", "string"}, {"sha256", "string"}, {"replacements", "integer"}, {"diff", "string"}},
+         .description = "Replace exact strings; all edits or none. A string that occurs more than once needs "
+                        "replace_all or more context.",
+         .fields =
+             {workspace_id_field(),
+              path_field(),
+              {.name = "edits",
+               .type = Type::objects,
+               .required = true,
+               .example = {{{"old_string", "a = 1"}, {"new_string", "a = 2"}}},
+               .fields =
+                   {{.name = "old_string", .required = true, .aliases = {"oldText"}, .max_length = 4 << 20},
+                    {.name = "new_string", .required = true, .aliases = {"newText"}, .max_length = 4 << 20},
+                    {.name = "replace_all", .type = Type::boolean}}},
+              kIfSha},
+         .output =
+             {{"path", "string"}, {"sha256", "string"}, {"replacements", "integer"}, {"diff", "string"}},
          .hints = {.destructive = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto place = on_volume(co_await place_of(t, call, a, a.string("path")));
             std::vector<workspace::Edit> edits;
-            for (auto const& e : a.raw("edits")) edits.push_back({e["old_string"], e["new_string"], e.value("replace_all", false)});
-            auto work = [place, edits, sha = if_sha256(a)] { return workspace::edit_file(*place.root, place.path, edits, sha); };
+            for (auto const& e : a.raw("edits"))
+                edits.push_back({e["old_string"], e["new_string"], e.value("replace_all", false)});
+            auto work = [place, edits, sha = if_sha256(a)] {
+                return workspace::edit_file(*place.root, place.path, edits, sha);
+            };
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto edited = value_of(std::move(result));
-            Json out = {{"path", a.string("path")}, {"sha256", edited.sha256}, {"replacements", edited.replacements}, {"diff", edited.diff}};
+            Json out = {{"path", a.string("path")},
+                        {"sha256", edited.sha256},
+                        {"replacements", edited.replacements},
+                        {"diff", edited.diff}};
             co_return ToolResult::text(std::move(edited.diff), std::move(out));
         }));
 
     tools.push_back(make_tool(
         {.name = "search_files",
          .title = "Search files",
-         .description = "Find files by glob and lines by regex (RE2) in a workspace. Skips .git, node_modules and binaries.",
-         .fields = {workspace_id_field(), {.name = "path", .example = "src", .max_length = 4095}, {.name = "glob", .example = "*.py", .max_length = 500},
-                    {.name = "regex", .example = "def \\w+", .max_length = 2000}, {.name = "ignore_case", .type = Type::boolean},
+         .description = "Find files by glob and lines by regex (RE2) in a workspace. Skips .git, "
+                        "node_modules and binaries.",
+         .fields = {workspace_id_field(),
+                    {.name = "path", .example = "src", .max_length = 4095},
+                    {.name = "glob", .example = "*.py", .max_length = 500},
+                    {.name = "regex", .example = "def \\w+", .max_length = 2000},
+                    {.name = "ignore_case", .type = Type::boolean},
                     {.name = "limit", .type = Type::integer, .example = 100, .minimum = 1, .maximum = 1000}},
          .output = {{"matches", "array"}, {"truncated", "boolean"}, {"files_searched", "integer"}},
          .hints = {.read_only = true, .idempotent = true}},
@@ -146,72 +215,99 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                 matches.push_back({{"path", m.path}, {"line", m.line}, {"text", m.text}});
                 text += m.line ? m.path + ":" + std::to_string(m.line) + ":" + m.text + "\n" : m.path + "\n";
             }
-            if (found.matches.empty()) text = "Nothing found in " + std::to_string(found.files_searched) + " files.";
+            if (found.matches.empty())
+                text = "Nothing found in " + std::to_string(found.files_searched) + " files.";
             if (found.truncated) text += "[more matches were left out; narrow path or glob, or raise limit]";
-            co_return ToolResult::text(base::to_utf8(text), {{"matches", std::move(matches)}, {"truncated", found.truncated}, {"files_searched", found.files_searched}});
+            co_return ToolResult::text(base::to_utf8(text), {{"matches", std::move(matches)},
+                                                             {"truncated", found.truncated},
+                                                             {"files_searched", found.files_searched}});
         }));
 
-    tools.push_back(make_tool(
-        {.name = "list_directory",
-         .title = "List a directory",
-         .description = "Names, kinds and sizes in a directory.",
-         .fields = {workspace_id_field(), {.name = "path", .example = "src", .max_length = 4095}},
-         .output = {{"entries", "array"}, {"truncated", "boolean"}},
-         .hints = {.read_only = true, .idempotent = true},
-         .toolset = "files"},
-        [&t](Arguments a, Call& call) -> Task<ToolResult> {
-            auto place = on_volume(co_await place_of(t, call, a, a.string("path", ".")));
-            bool more = false;
-            auto work = [place, &more] { return place.root->list(place.path, kMaxListed, more); };
-            auto result = co_await base::blocking(t.pool, std::move(work));
-            auto listed = value_of(std::move(result));
-            std::sort(listed.begin(), listed.end(), [](auto const& x, auto const& y) { return x.name < y.name; });
-            static char const* const kinds[] = {"file", "directory", "link", "other"};
-            Json entries = Json::array();
-            std::string text;
-            for (auto const& e : listed) {
-                auto const name = base::to_utf8(e.name);
-                entries.push_back({{"name", name}, {"kind", kinds[static_cast<int>(e.kind)]}, {"bytes", e.size}, {"modified_ms", e.modified_ms}});
-                text += name + (e.kind == base::Beneath::Kind::directory ? "/\n" : "\n");
-            }
-            if (more) text += "[more than 1000 entries]";
-            co_return ToolResult::text(std::move(text), {{"entries", std::move(entries)}, {"truncated", more}});
-        }));
+    tools.push_back(
+        make_tool({.name = "list_directory",
+                   .title = "List a directory",
+                   .description = "Names, kinds and sizes in a directory.",
+                   .fields = {workspace_id_field(), {.name = "path", .example = "src", .max_length = 4095}},
+                   .output = {{"entries", "array"}, {"truncated", "boolean"}},
+                   .hints = {.read_only = true, .idempotent = true},
+                   .toolset = "files"},
+                  [&t](Arguments a, Call& call) -> Task<ToolResult> {
+                      auto place = on_volume(co_await place_of(t, call, a, a.string("path", ".")));
+                      bool more = false;
+                      auto work = [place, &more] { return place.root->list(place.path, kMaxListed, more); };
+                      auto result = co_await base::blocking(t.pool, std::move(work));
+                      auto listed = value_of(std::move(result));
+                      std::sort(listed.begin(), listed.end(),
+                                [](auto const& x, auto const& y) { return x.name < y.name; });
+                      static char const* const kinds[] = {"file", "directory", "link", "other"};
+                      Json entries = Json::array();
+                      std::string text;
+                      for (auto const& e : listed) {
+                          auto const name = base::to_utf8(e.name);
+                          entries.push_back({{"name", name},
+                                             {"kind", kinds[static_cast<int>(e.kind)]},
+                                             {"bytes", e.size},
+                                             {"modified_ms", e.modified_ms}});
+                          text += name + (e.kind == base::Beneath::Kind::directory ? "/\n" : "\n");
+                      }
+                      if (more) text += "[more than 1000 entries]";
+                      co_return ToolResult::text(std::move(text),
+                                                 {{"entries", std::move(entries)}, {"truncated", more}});
+                  }));
 
     struct Change {
         char const *name, *title, *description;
         bool two;
         std::function<base::Status(workspace::Place const&, workspace::Place const&, Arguments const&)> work;
     };
-    for (auto const& change : {
-             Change{"move_file", "Move or rename", "Move or rename a file or directory; overwrite replaces a file.", true,
-                    [](auto const& from, auto const& to, Arguments const& a) { return from.root->rename(from.path, to.path, a.boolean("overwrite", false)); }},
+    for (auto const &change : {
+             Change{"move_file", "Move or rename",
+                    "Move or rename a file or directory; overwrite replaces a file.", true,
+                    [](auto const&from, auto const&to, Arguments const&a) {
+                        return from.root->rename(from.path, to.path, a.boolean("overwrite", false));
+                    }},
              Change{"copy_file", "Copy", "Copy a file or a directory tree.", true,
-                    [](auto const& from, auto const& to, Arguments const&) { return from.root->copy(from.path, to.path, kMaxCopyBytes, kMaxCopyEntries); }},
+                    [](auto const&from, auto const&to, Arguments const&) {
+                        return from.root->copy(from.path, to.path, kMaxCopyBytes, kMaxCopyEntries);
+                    }},
              Change{"delete_file", "Delete", "Delete a file, or a directory with recursive.", false,
-                    [](auto const& at, auto const&, Arguments const& a) { return at.root->remove(at.path, a.boolean("recursive", false)); }},
+                    [](auto const&at, auto const&, Arguments const&a) {
+                        return at.root->remove(at.path, a.boolean("recursive", false));
+                    }},
              Change{"make_directory", "Make a directory", "Make a directory and its parents.", false,
-                    [](auto const& at, auto const&, Arguments const&) { return at.root->make_directories(at.path); }},
+                    [](auto const&at, auto const&, Arguments const&) {
+                        return at.root->make_directories(at.path);
+                    }},
          }) {
         std::vector<Field> fields{workspace_id_field(), path_field()};
         if (change.two) fields.push_back(path_field("to"));
-        if (change.name == std::string_view("move_file")) fields.push_back({.name = "overwrite", .type = Type::boolean});
-        if (change.name == std::string_view("delete_file")) fields.push_back({.name = "recursive", .type = Type::boolean});
-        tools.push_back(make_tool(
-            {.name = change.name, .title = change.title, .description = change.description, .fields = fields, .output = {{"path", "string"}}, .hints = {.destructive = true}, .toolset = "files"},
-            [&t, change](Arguments a, Call& call) -> Task<ToolResult> {
-                auto from = on_volume(co_await place_of(t, call, a, a.string("path")));
-                workspace::Place to;
-                if (change.two) {
-                    to = on_volume(co_await place_of(t, call, a, a.string("to")));
-                    if (from.root != to.root) throw ToolFailure("path and to must both be below /workspace, or both below /home/agent");
-                }
-                auto work = [from, to, a, change] { return change.work(from, to, a); };
-                auto done = co_await base::blocking(t.pool, std::move(work));
-                require(done);
-                auto const end = change.two ? a.string("to") : a.string("path");
-                co_return ToolResult::text("Done: " + end, {{"path", end}});
-            }));
+        if (change.name == std::string_view("move_file"))
+            fields.push_back({.name = "overwrite", .type = Type::boolean});
+        if (change.name == std::string_view("delete_file"))
+            fields.push_back({.name = "recursive", .type = Type::boolean});
+        tools.push_back(
+            make_tool({.name = change.name,
+                       .title = change.title,
+                       .description = change.description,
+                       .fields = fields,
+                       .output = {{"path", "string"}},
+                       .hints = {.destructive = true},
+                       .toolset = "files"},
+                      [&t, change](Arguments a, Call& call) -> Task<ToolResult> {
+                          auto from = on_volume(co_await place_of(t, call, a, a.string("path")));
+                          workspace::Place to;
+                          if (change.two) {
+                              to = on_volume(co_await place_of(t, call, a, a.string("to")));
+                              if (from.root != to.root)
+                                  throw ToolFailure(
+                                      "path and to must both be below /workspace, or both below /home/agent");
+                          }
+                          auto work = [from, to, a, change] { return change.work(from, to, a); };
+                          auto done = co_await base::blocking(t.pool, std::move(work));
+                          require(done);
+                          auto const end = change.two ? a.string("to") : a.string("path");
+                          co_return ToolResult::text("Done: " + end, {{"path", end}});
+                      }));
     }
     return tools;
 }

@@ -1,5 +1,4 @@
 #include "tools.hpp"
-
 #include <base/ids.hpp>
 
 #include <signal.h>
@@ -12,13 +11,18 @@ namespace {
 constexpr std::int64_t kMaxWait = 3'600'000;
 constexpr std::size_t kDefaultOutput = 12'000;
 
-Json const kProcess = {{"process_id", "string"}, {"state", "string"},     {"exit_code", "integer"}, {"signal", "integer"},     {"reason", "string"},
-                       {"duration_ms", "integer"}, {"output", "string"}, {"truncated", "boolean"}, {"total_bytes", "integer"}, {"output_path", "string"},
-                       {"cursor", "integer"}};
+Json const kProcess = {{"process_id", "string"},  {"state", "string"},      {"exit_code", "integer"},
+                       {"signal", "integer"},     {"reason", "string"},     {"duration_ms", "integer"},
+                       {"output", "string"},      {"truncated", "boolean"}, {"total_bytes", "integer"},
+                       {"output_path", "string"}, {"cursor", "integer"}};
 
 Json structured(sandbox::ProcessView const& p, std::string output) {
-    Json j = {{"process_id", p.id}, {"state", p.running ? "running" : "exited"}, {"output", std::move(output)}, {"total_bytes", p.total_bytes},
-              {"reason", p.running ? "timeout" : p.reason}, {"truncated", !p.tail.empty()}};
+    Json j = {{"process_id", p.id},
+              {"state", p.running ? "running" : "exited"},
+              {"output", std::move(output)},
+              {"total_bytes", p.total_bytes},
+              {"reason", p.running ? "timeout" : p.reason},
+              {"truncated", !p.tail.empty()}};
     if (!p.running && p.signal == 0) j["exit_code"] = p.exit_code;
     if (p.signal) j["signal"] = p.signal;
     if (!p.running) j["duration_ms"] = p.ended_ms - p.started_ms;
@@ -27,7 +31,8 @@ Json structured(sandbox::ProcessView const& p, std::string output) {
 }
 
 std::string ending(sandbox::ProcessView const& p) {
-    if (p.running) return "[still running as " + p.id + "; read_process_output waits for more, stop_process ends it]";
+    if (p.running)
+        return "[still running as " + p.id + "; read_process_output waits for more, stop_process ends it]";
     if (p.signal) return "[ended by signal " + std::to_string(p.signal) + " (" + p.reason + ")]";
     return "[exit code " + std::to_string(p.exit_code) + "]";
 }
@@ -38,7 +43,9 @@ std::string joined(std::string text, std::string const& last) {
 }
 
 int signal_number(std::string const& name) {
-    static std::map<std::string, int> const known{{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT}, {"HUP", SIGHUP}, {"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}};
+    static std::map<std::string, int> const known{{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT},
+                                                  {"HUP", SIGHUP},   {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
+                                                  {"USR2", SIGUSR2}};
     return known.at(name);
 }
 
@@ -48,22 +55,40 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
     using Type = Field::Type;
     using workspace::record_of;
     std::vector<mcp::Tool> tools;
-    Field const process_id{.name = "process_id", .description = "From run_command", .required = true, .example = "p-...", .max_length = 100};
+    Field const process_id{.name = "process_id",
+                           .description = "From run_command",
+                           .required = true,
+                           .example = "p-...",
+                           .max_length = 100};
 
     tools.push_back(make_tool(
         {.name = "run_command",
          .title = "Run a command",
-         .description = "Run a shell command in a workspace (bash, cwd /workspace). After timeout_ms it goes on in the background and "
+         .description = "Run a shell command in a workspace (bash, cwd /workspace). After timeout_ms it goes "
+                        "on in the background and "
                         "process_id reads it. Long output keeps head and tail.",
-         .fields = {workspace_id_field(),
-                    {.name = "command", .required = true, .example = "python3 main.py", .max_length = 256 * 1024},
-                    {.name = "cwd", .example = "/workspace/src", .aliases = {"working_dir"}, .max_length = 4096},
-                    {.name = "env", .type = Type::string_map, .example = {{"DEBUG", "1"}}},
-                    {.name = "stdin", .description = "Given to the command, then end of file", .max_length = 4 << 20},
-                    {.name = "timeout_ms", .type = Type::integer, .description = "Default 50000", .example = 50000, .minimum = 0, .maximum = kMaxWait, .aliases = {"timeout"}},
-                    {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
-                    {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
-                    {.name = "max_output_chars", .type = Type::integer, .example = 12000, .minimum = 100, .maximum = 60'000}},
+         .fields =
+             {workspace_id_field(),
+              {.name = "command", .required = true, .example = "python3 main.py", .max_length = 256 * 1024},
+              {.name = "cwd", .example = "/workspace/src", .aliases = {"working_dir"}, .max_length = 4096},
+              {.name = "env", .type = Type::string_map, .example = {{"DEBUG", "1"}}},
+              {.name = "stdin",
+               .description = "Given to the command, then end of file",
+               .max_length = 4 << 20},
+              {.name = "timeout_ms",
+               .type = Type::integer,
+               .description = "Default 50000",
+               .example = 50000,
+               .minimum = 0,
+               .maximum = kMaxWait,
+               .aliases = {"timeout"}},
+              {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
+              {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
+              {.name = "max_output_chars",
+               .type = Type::integer,
+               .example = 12000,
+               .minimum = 100,
+               .maximum = 60'000}},
          .output = kProcess,
          .hints = {.destructive = true, .open_world = true},
          .may_be_task = true},
@@ -88,15 +113,18 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             about_to.running = true;
             t.workspaces.remember(record_of(lease.id(), lease.generation(), spec.command, about_to));
             bool finished = false;
-            struct StopOnCancel {     // the caller went away while it waited: the work inside ends too
-                Tools& tools; std::string owner, workspace, process; bool& done;
+            struct StopOnCancel {  // the caller went away while it waited: the work inside ends too
+                Tools& tools;
+                std::string owner, workspace, process;
+                bool& done;
                 ~StopOnCancel() {
                     if (done) return;
                     auto stop = [](Tools& ts, std::string o, std::string w, std::string p) -> Task<void> {
                         auto again = co_await ts.workspaces.awake(o, w);
                         if (again) (void)co_await again->guest().stop(p, SIGTERM, base::milliseconds(2'000));
                     };
-                    asio::co_spawn(tools.workspaces.executor(), stop(tools, owner, workspace, process), asio::detached);
+                    asio::co_spawn(tools.workspaces.executor(), stop(tools, owner, workspace, process),
+                                   asio::detached);
                 }
             } guard{t, call.caller().principal, lease.id(), spec.id, finished};
             auto const id = spec.id;
@@ -114,24 +142,42 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             std::string text = plain_text(started->output);
             if (!started->tail.empty()) {
                 auto const cut = started->total_bytes - started->output.size() - started->tail.size();
-                text = joined(std::move(text), "[... " + std::to_string(cut) + " bytes cut" + (started->output_path.empty() ? "" : "; all of it is in " + started->output_path) + " ...]\n") + plain_text(started->tail);
+                text = joined(std::move(text), "[... " + std::to_string(cut) + " bytes cut" +
+                                                   (started->output_path.empty()
+                                                        ? ""
+                                                        : "; all of it is in " + started->output_path) +
+                                                   " ...]\n") +
+                       plain_text(started->tail);
             }
             Json out = structured(*started, text);
             if (background && started->running) out["reason"] = "background";
             std::string shown = joined(std::move(text), ending(*started));
-            if (lease.restarted()) shown += "\n[the workspace had been stopped and was started again from its files]";
+            if (lease.restarted())
+                shown += "\n[the workspace had been stopped and was started again from its files]";
             co_return ToolResult::text(std::move(shown), std::move(out));
         }));
 
     tools.push_back(make_tool(
         {.name = "read_process_output",
          .title = "Read a process's output",
-         .description = "Output of a command from cursor on; waits up to wait_ms for something new or the end. Works after the exit too.",
-         .fields = {process_id,
-                    {.name = "cursor", .type = Type::integer, .description = "Byte offset; from the last answer", .example = 0, .minimum = 0, .maximum = 1e15},
-                    {.name = "wait_ms", .type = Type::integer, .example = 10000, .minimum = 0, .maximum = 50'000},
-                    {.name = "tail_lines", .type = Type::integer, .description = "Only the last lines", .example = 50, .minimum = 1, .maximum = 5000},
-                    {.name = "grep", .description = "Only lines that contain this text", .max_length = 500}},
+         .description = "Output of a command from cursor on; waits up to wait_ms for something new or the "
+                        "end. Works after the exit too.",
+         .fields =
+             {process_id,
+              {.name = "cursor",
+               .type = Type::integer,
+               .description = "Byte offset; from the last answer",
+               .example = 0,
+               .minimum = 0,
+               .maximum = 1e15},
+              {.name = "wait_ms", .type = Type::integer, .example = 10000, .minimum = 0, .maximum = 50'000},
+              {.name = "tail_lines",
+               .type = Type::integer,
+               .description = "Only the last lines",
+               .example = 50,
+               .minimum = 1,
+               .maximum = 5000},
+              {.name = "grep", .description = "Only lines that contain this text", .max_length = 500}},
          .output = kProcess,
          .hints = {.read_only = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
@@ -146,7 +192,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
                 auto lease = value_of(std::move(awake));
                 if (tail_lines) offset = record.total_bytes > 200'000 ? record.total_bytes - 200'000 : 0;
-                auto read = co_await lease.guest().read(record.id, offset, tail_lines ? 256 * 1024 : 48'000, base::milliseconds(a.integer("wait_ms", 0)));
+                auto read = co_await lease.guest().read(record.id, offset, tail_lines ? 256 * 1024 : 48'000,
+                                                        base::milliseconds(a.integer("wait_ms", 0)));
                 live = read.has_value();
                 if (read) {
                     p = std::move(*read);
@@ -164,7 +211,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 p.ended_ms = record.ended_ms;
                 p.total_bytes = record.total_bytes;
                 p.offset = std::max(offset, record.tail_offset);
-                if (p.offset - record.tail_offset < record.tail.size()) p.output = record.tail.substr(p.offset - record.tail_offset);
+                if (p.offset - record.tail_offset < record.tail.size())
+                    p.output = record.tail.substr(p.offset - record.tail_offset);
             }
             auto const next = p.offset + p.output.size();
             std::string text = plain_text(p.output);
@@ -177,7 +225,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                     if (needle.empty() || line.find(needle) != line.npos) lines.push_back(line);
                 }
                 std::string kept;
-                auto const from = tail_lines && lines.size() > static_cast<std::size_t>(tail_lines) ? lines.size() - static_cast<std::size_t>(tail_lines) : 0;
+                auto const from = tail_lines && lines.size() > static_cast<std::size_t>(tail_lines)
+                                      ? lines.size() - static_cast<std::size_t>(tail_lines)
+                                      : 0;
                 for (auto i = from; i < lines.size(); ++i) kept += std::string(lines[i]) + "\n";
                 text = std::move(kept);
             }
@@ -190,11 +240,13 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
     tools.push_back(make_tool(
         {.name = "send_process_input",
          .title = "Type into a process",
-         .description = "Write to a background or pty command's stdin. End a line with \\n. Answers with what it wrote within wait_ms.",
-         .fields = {process_id,
-                    {.name = "input", .required = true, .example = "print(1)\n", .max_length = 1 << 20},
-                    {.name = "eof", .type = Type::boolean, .description = "Close stdin afterwards"},
-                    {.name = "wait_ms", .type = Type::integer, .example = 500, .minimum = 0, .maximum = 50'000}},
+         .description = "Write to a background or pty command's stdin. End a line with \\n. Answers with "
+                        "what it wrote within wait_ms.",
+         .fields =
+             {process_id,
+              {.name = "input", .required = true, .example = "print(1)\n", .max_length = 1 << 20},
+              {.name = "eof", .type = Type::boolean, .description = "Close stdin afterwards"},
+              {.name = "wait_ms", .type = Type::integer, .example = 500, .minimum = 0, .maximum = 50'000}},
          .output = kProcess,
          .hints = {.destructive = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
@@ -206,7 +258,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto const from = value_of(std::move(before)).total_bytes;
             auto sent = co_await lease.guest().input(record.id, a.string("input"), a.boolean("eof", false));
             require(sent);
-            auto read = co_await lease.guest().read(record.id, from, 12'000, base::milliseconds(a.integer("wait_ms", 500)));
+            auto read = co_await lease.guest().read(record.id, from, 12'000,
+                                                    base::milliseconds(a.integer("wait_ms", 500)));
             auto p = value_of(std::move(read));
             auto text = plain_text(p.output);
             Json out = structured(p, text);
@@ -219,9 +272,12 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
         {.name = "stop_process",
          .title = "Stop a process",
          .description = "Signal a command and everything it started; what is left after grace_ms is killed.",
-         .fields = {process_id,
-                    {.name = "signal", .example = "TERM", .values = {"TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2"}},
-                    {.name = "grace_ms", .type = Type::integer, .example = 3000, .minimum = 0, .maximum = 60'000}},
+         .fields =
+             {process_id,
+              {.name = "signal",
+               .example = "TERM",
+               .values = {"TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2"}},
+              {.name = "grace_ms", .type = Type::integer, .example = 3000, .minimum = 0, .maximum = 60'000}},
          .output = kProcess,
          .hints = {.destructive = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
@@ -229,7 +285,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto record = value_of(std::move(found));
             auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
             auto lease = value_of(std::move(awake));
-            auto stopped = co_await lease.guest().stop(record.id, signal_number(a.string("signal", "TERM")), base::milliseconds(a.integer("grace_ms", 3000)));
+            auto stopped = co_await lease.guest().stop(record.id, signal_number(a.string("signal", "TERM")),
+                                                       base::milliseconds(a.integer("grace_ms", 3000)));
             auto p = value_of(std::move(stopped));
             t.workspaces.remember(record_of(record.workspace, record.generation, record.command, p));
             Json out = structured(p, "");

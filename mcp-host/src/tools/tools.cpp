@@ -1,6 +1,7 @@
 #include "tools.hpp"
 
 #include <base/json.hpp>
+
 #include <spdlog/spdlog.h>
 
 namespace host {
@@ -21,7 +22,8 @@ mcp::Tool make_tool(ToolSpec spec, Handler handler) {
     tool.toolset = spec.toolset;
     tool.may_be_task = spec.may_be_task;
     Json properties = Json::object();
-    for (auto const& [name, type] : spec.output.items()) properties[name] = type.is_string() ? Json{{"type", type}} : type;
+    for (auto const& [name, type] : spec.output.items())
+        properties[name] = type.is_string() ? Json{{"type", type}} : type;
     tool.definition = {{"name", spec.name},
                        {"title", spec.title},
                        {"description", spec.description},
@@ -32,7 +34,8 @@ mcp::Tool make_tool(ToolSpec spec, Handler handler) {
                          {"destructiveHint", spec.hints.destructive},
                          {"idempotentHint", spec.hints.idempotent},
                          {"openWorldHint", spec.hints.open_world}}}};
-    tool.run = [fields = spec.fields, handler = std::move(handler)](Json arguments, Call& call) -> Task<ToolResult> {
+    tool.run = [fields = spec.fields, handler = std::move(handler)](Json arguments,
+                                                                    Call& call) -> Task<ToolResult> {
         std::string failed;
         try {
             Arguments checked(fields, std::move(arguments));
@@ -50,7 +53,7 @@ mcp::Tool make_tool(ToolSpec spec, Handler handler) {
 std::string plain_text(std::string_view s) {
     std::string out;
     out.reserve(s.size());
-    std::size_t line = 0;                                   // where the current line begins in `out`
+    std::size_t line = 0;  // where the current line begins in `out`
     for (std::size_t i = 0; i < s.size(); ++i) {
         char const c = s[i];
         if (c == '\x1b') {
@@ -68,7 +71,7 @@ std::string plain_text(std::string_view s) {
             }
         } else if (c == '\r') {
             if (i + 1 < s.size() && s[i + 1] == '\n') continue;
-            if (i + 1 < s.size()) out.resize(line);         // a progress bar draws its line anew
+            if (i + 1 < s.size()) out.resize(line);  // a progress bar draws its line anew
         } else if (c == '\b') {
             if (out.size() > line) out.pop_back();
         } else if (c == '\n') {

@@ -1,6 +1,5 @@
 #pragma once
 #include "arguments.hpp"
-
 #include <base/blocking.hpp>
 #include <config/settings.hpp>
 #include <mcp/features.hpp>
@@ -11,7 +10,8 @@
 #include <string>
 #include <vector>
 
-// The table of tools, one file per group. A tool is its fields, its description and one handler, side by side.
+// The table of tools, one file per group. A tool is its fields, its description and one handler, side by
+// side.
 namespace host {
 
 using base::Task;
@@ -33,7 +33,7 @@ struct Hints {
 struct ToolSpec {
     std::string name, title, description;
     std::vector<Field> fields;
-    Json output;                                        ///< properties of the structured result: name to type
+    Json output;  ///< properties of the structured result: name to type
     Hints hints;
     std::string toolset = "core";
     bool may_be_task = false;

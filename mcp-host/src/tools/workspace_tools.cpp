@@ -1,28 +1,23 @@
 #include "tools.hpp"
-
 #include <base/hash.hpp>
 
 namespace host {
 namespace {
 
 Json shown(workspace::View const& v) {
-    Json j = {{"workspace_id", v.id},
-              {"state", v.state},
-              {"template", v.template_name},
-              {"cwd", "/workspace"},
-              {"cpus", v.limits.cpus},
-              {"memory_mb", v.limits.memory_bytes >> 20},
-              {"disk_mb", v.disk_bytes >> 20},
-              {"network_allow", v.allow},
-              {"created_ms", v.created_ms},
-              {"active_ms", v.active_ms}};
+    Json j = {{"workspace_id", v.id},          {"state", v.state},
+              {"template", v.template_name},   {"cwd", "/workspace"},
+              {"cpus", v.limits.cpus},         {"memory_mb", v.limits.memory_bytes >> 20},
+              {"disk_mb", v.disk_bytes >> 20}, {"network_allow", v.allow},
+              {"created_ms", v.created_ms},    {"active_ms", v.active_ms}};
     if (!v.name.empty()) j["name"] = v.name;
     if (!v.last_error.empty()) j["last_error"] = v.last_error;
     return j;
 }
 
-Json const kShown = {{"workspace_id", "string"}, {"name", "string"},      {"state", "string"},        {"template", "string"}, {"cwd", "string"},
-                     {"cpus", "number"},         {"memory_mb", "integer"}, {"disk_mb", "integer"},     {"network_allow", "array"},
+Json const kShown = {{"workspace_id", "string"}, {"name", "string"},       {"state", "string"},
+                     {"template", "string"},     {"cwd", "string"},        {"cpus", "number"},
+                     {"memory_mb", "integer"},   {"disk_mb", "integer"},   {"network_allow", "array"},
                      {"created_ms", "integer"},  {"active_ms", "integer"}, {"last_error", "string"}};
 
 std::uint64_t size_of(Json const& limits, char const* key) {
@@ -49,8 +44,11 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
     if (auto const& network = a.raw("network"); network.is_object() && network.contains("allow"))
         r.allow = network["allow"].get<std::vector<std::string>>();
     if (auto const& idle = a.raw("idle"); idle.is_object()) {
-        workspace::IdlePolicy policy{settings.idle.freeze_after, settings.idle.stop_after, settings.idle.action == "keep"};
-        if (idle.contains("stop_after_minutes")) policy.stop_after = std::chrono::minutes(static_cast<std::int64_t>(idle["stop_after_minutes"].get<double>()));
+        workspace::IdlePolicy policy{settings.idle.freeze_after, settings.idle.stop_after,
+                                     settings.idle.action == "keep"};
+        if (idle.contains("stop_after_minutes"))
+            policy.stop_after =
+                std::chrono::minutes(static_cast<std::int64_t>(idle["stop_after_minutes"].get<double>()));
         if (idle.contains("action")) policy.keep = idle["action"] == "keep";
         r.idle = policy;
     }
@@ -66,28 +64,56 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
     tools.push_back(make_tool(
         {.name = "workspace_create",
          .title = "Create a workspace",
-         .description = "Make a Linux workspace (Python, Node, git, C/C++) in its own sandbox. /workspace and /home/agent last; the "
-                        "same name gives the same workspace again. No network unless network.allow names hosts.",
-         .fields = {{.name = "name", .description = "Optional; finds it again later", .example = "data-analysis"},
-                    {.name = "template", .example = "base"},
-                    {.name = "files", .type = Type::string_map, .description = "Path below /workspace to content", .example = {{"main.py", "print(1)"}}},
-                    {.name = "env", .type = Type::string_map, .example = {{"API_URL", "https://example.com"}}},
-                    {.name = "git_url", .description = "Cloned into /workspace; its host must be allowed", .example = "https://github.com/owner/name"},
-                    {.name = "limits",
-                     .type = Type::object,
-                     .example = {{"memory", "1GiB"}, {"cpus", 1.5}},
-                     .fields = {{.name = "memory", .example = "1GiB"}, {.name = "disk", .example = "5GiB"}, {.name = "cpus", .type = Type::number, .example = 1.5}, {.name = "pids", .type = Type::integer, .example = 512}}},
-                    {.name = "network",
-                     .type = Type::object,
-                     .example = {{"allow", {"pypi.org", "*.pythonhosted.org"}}},
-                     .fields = {{.name = "allow", .type = Type::strings, .description = "Hosts that may be reached, \"*.\" for all below", .example = {"pypi.org"}}}},
-                    {.name = "idle",
-                     .type = Type::object,
-                     .example = {{"stop_after_minutes", 60}},
-                     .fields = {{.name = "stop_after_minutes", .type = Type::integer, .example = 60, .minimum = 0, .maximum = 1e6},
-                                {.name = "action", .example = "stop", .values = {"stop", "keep"}}}},
-                    {.name = "idempotency_key", .description = "A repeat with the same key makes nothing new", .max_length = 200}},
-         .output = [] { Json o = kShown; o.update({{"existed", "boolean"}, {"source", "string"}, {"ready_ms", "number"}, {"note", "string"}}); return o; }(),
+         .description =
+             "Make a Linux workspace (Python, Node, git, C/C++) in its own sandbox. /workspace and "
+             "/home/agent last; the "
+             "same name gives the same workspace again. No network unless network.allow names hosts.",
+         .fields =
+             {{.name = "name", .description = "Optional; finds it again later", .example = "data-analysis"},
+              {.name = "template", .example = "base"},
+              {.name = "files",
+               .type = Type::string_map,
+               .description = "Path below /workspace to content",
+               .example = {{"main.py", "print(1)"}}},
+              {.name = "env", .type = Type::string_map, .example = {{"API_URL", "https://example.com"}}},
+              {.name = "git_url",
+               .description = "Cloned into /workspace; its host must be allowed",
+               .example = "https://github.com/owner/name"},
+              {.name = "limits",
+               .type = Type::object,
+               .example = {{"memory", "1GiB"}, {"cpus", 1.5}},
+               .fields = {{.name = "memory", .example = "1GiB"},
+                          {.name = "disk", .example = "5GiB"},
+                          {.name = "cpus", .type = Type::number, .example = 1.5},
+                          {.name = "pids", .type = Type::integer, .example = 512}}},
+              {.name = "network",
+               .type = Type::object,
+               .example = {{"allow", {"pypi.org", "*.pythonhosted.org"}}},
+               .fields = {{.name = "allow",
+                           .type = Type::strings,
+                           .description = "Hosts that may be reached, \"*.\" for all below",
+                           .example = {"pypi.org"}}}},
+              {.name = "idle",
+               .type = Type::object,
+               .example = {{"stop_after_minutes", 60}},
+               .fields = {{.name = "stop_after_minutes",
+                           .type = Type::integer,
+                           .example = 60,
+                           .minimum = 0,
+                           .maximum = 1e6},
+                          {.name = "action", .example = "stop", .values = {"stop", "keep"}}}},
+              {.name = "idempotency_key",
+               .description = "A repeat with the same key makes nothing new",
+               .max_length = 200}},
+         .output =
+             [] {
+                 Json o = kShown;
+                 o.update({{"existed", "boolean"},
+                           {"source", "string"},
+                           {"ready_ms", "number"},
+                           {"note", "string"}});
+                 return o;
+             }(),
          .hints = {.idempotent = false}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto made = co_await t.workspaces.create(call.caller().principal, request_from(a, t.settings));
@@ -97,16 +123,30 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             out["source"] = created.existed ? "existing" : created.warm ? "pool" : "cold";
             out["ready_ms"] = created.ready_ms;
             if (!created.note.empty()) out["note"] = created.note;
-            std::string text = (created.existed ? "Workspace " : "Created workspace ") + created.view.id + ", " + created.view.state + ". Work in /workspace.";
+            std::string text = (created.existed ? "Workspace " : "Created workspace ") + created.view.id +
+                               ", " + created.view.state + ". Work in /workspace.";
             co_return ToolResult::text(std::move(text), std::move(out));
         }));
 
     tools.push_back(make_tool(
         {.name = "workspace_get",
          .title = "Look at a workspace",
-         .description = "State, limits and last error of a workspace; with include also metrics, ports, processes or events.",
-         .fields = {workspace_id_field(), {.name = "include", .type = Type::strings, .description = "Any of metrics, ports, processes, events", .example = {"metrics", "processes"}}},
-         .output = [] { Json o = kShown; o.update({{"metrics", "object"}, {"ports", "array"}, {"processes", "array"}, {"events", "array"}}); return o; }(),
+         .description = "State, limits and last error of a workspace; with include also metrics, ports, "
+                        "processes or events.",
+         .fields = {workspace_id_field(),
+                    {.name = "include",
+                     .type = Type::strings,
+                     .description = "Any of metrics, ports, processes, events",
+                     .example = {"metrics", "processes"}}},
+         .output =
+             [] {
+                 Json o = kShown;
+                 o.update({{"metrics", "object"},
+                           {"ports", "array"},
+                           {"processes", "array"},
+                           {"events", "array"}});
+                 return o;
+             }(),
          .hints = {.read_only = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto const owner = call.caller().principal;
@@ -118,27 +158,40 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                 if (what == "metrics") {
                     auto const usage = value_of(t.workspaces.usage(owner, view.id));
                     auto const disk = value_of(t.workspaces.disk(owner, view.id));
-                    out["metrics"] = {{"memory_bytes", usage.memory_bytes}, {"cpu_ms", usage.cpu_ms}, {"pids", usage.pids}, {"disk_bytes", disk.bytes}, {"disk_limit_bytes", disk.bytes_limit}, {"inodes", disk.inodes}};
+                    out["metrics"] = {{"memory_bytes", usage.memory_bytes},
+                                      {"cpu_ms", usage.cpu_ms},
+                                      {"pids", usage.pids},
+                                      {"disk_bytes", disk.bytes},
+                                      {"disk_limit_bytes", disk.bytes_limit},
+                                      {"inodes", disk.inodes}};
                 } else if (what == "ports") {
                     Json ports = Json::array();
                     if (view.state == "running") {
                         auto awake = co_await t.workspaces.awake(owner, view.id);
                         auto lease = value_of(std::move(awake));
                         auto listed = co_await lease.guest().ports();
-                        for (auto const& p : value_of(std::move(listed))) ports.push_back({{"port", p.port}, {"address", p.address}, {"program", base::to_utf8(p.program)}});
+                        for (auto const& p : value_of(std::move(listed)))
+                            ports.push_back({{"port", p.port},
+                                             {"address", p.address},
+                                             {"program", base::to_utf8(p.program)}});
                     }
                     out["ports"] = std::move(ports);
                 } else if (what == "processes") {
                     auto stored = co_await t.records.processes_of(view.id, 50);
                     Json list = Json::array();
                     for (auto const& p : value_of(std::move(stored)))
-                        list.push_back({{"process_id", p.id}, {"command", base::to_utf8(p.command)}, {"state", p.running ? "running" : "exited"}, {"exit_code", p.exit_code}, {"reason", p.reason}});
+                        list.push_back({{"process_id", p.id},
+                                        {"command", base::to_utf8(p.command)},
+                                        {"state", p.running ? "running" : "exited"},
+                                        {"exit_code", p.exit_code},
+                                        {"reason", p.reason}});
                     out["processes"] = std::move(list);
                 } else if (what == "events") {
                     auto recent = co_await t.records.recent_audit(view.id, 20);
                     out["events"] = value_of(std::move(recent));
                 } else {
-                    throw BadArgument("include: \"" + what.substr(0, 40) + "\" is unknown; expected metrics, ports, processes or events");
+                    throw BadArgument("include: \"" + what.substr(0, 40) +
+                                      "\" is unknown; expected metrics, ports, processes or events");
                 }
             }
             co_return ToolResult::text(std::move(text), std::move(out));
@@ -148,7 +201,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
         {.name = "workspace_list",
          .title = "List workspaces",
          .description = "Your workspaces, newest first.",
-         .fields = {{.name = "limit", .type = Type::integer, .example = 50, .minimum = 1, .maximum = 200}, {.name = "offset", .type = Type::integer, .example = 0, .minimum = 0, .maximum = 1e6}},
+         .fields = {{.name = "limit", .type = Type::integer, .example = 50, .minimum = 1, .maximum = 200},
+                    {.name = "offset", .type = Type::integer, .example = 0, .minimum = 0, .maximum = 1e6}},
          .output = {{"workspaces", "array"}, {"total", "integer"}},
          .hints = {.read_only = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
@@ -161,7 +215,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                 list.push_back(shown(all[i]));
                 text += "\n" + all[i].id + "  " + all[i].state + "  " + all[i].name;
             }
-            co_return ToolResult::text(std::move(text), {{"workspaces", std::move(list)}, {"total", all.size()}});
+            co_return ToolResult::text(std::move(text),
+                                       {{"workspaces", std::move(list)}, {"total", all.size()}});
         }));
 
     tools.push_back(make_tool(
@@ -175,7 +230,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             auto const view = value_of(t.workspaces.get(call.caller().principal, a.string("workspace_id")));
             auto removed = co_await t.workspaces.remove(call.caller().principal, view.id);
             require(removed);
-            co_return ToolResult::text("Deleted " + view.id + ".", {{"workspace_id", view.id}, {"deleted", true}});
+            co_return ToolResult::text("Deleted " + view.id + ".",
+                                       {{"workspace_id", view.id}, {"deleted", true}});
         }));
     return tools;
 }

@@ -22,44 +22,44 @@ using base::Status;
 using base::Task;
 
 struct IdlePolicy {
-    base::milliseconds freeze_after{2'000};        ///< once nothing runs; invisible to the user
-    base::milliseconds stop_after{1'800'000};      ///< once nothing runs; 0 = never
-    bool keep = false;                             ///< stays up however idle
+    base::milliseconds freeze_after{2'000};    ///< once nothing runs; invisible to the user
+    base::milliseconds stop_after{1'800'000};  ///< once nothing runs; 0 = never
+    bool keep = false;                         ///< stays up however idle
 };
 
 struct CreateRequest {
-    std::string name;                              ///< "" = none; the same name of the same owner is the same workspace
-    std::string template_name;                     ///< "" = the default
+    std::string name;           ///< "" = none; the same name of the same owner is the same workspace
+    std::string template_name;  ///< "" = the default
     std::map<std::string, std::string> env;
-    std::map<std::string, std::string> files;      ///< path below /workspace to content
-    std::string git_url;                           ///< cloned into /workspace; needs its host in `allow`
+    std::map<std::string, std::string> files;  ///< path below /workspace to content
+    std::string git_url;                       ///< cloned into /workspace; needs its host in `allow`
     std::optional<std::uint64_t> memory_bytes, disk_bytes;
     std::optional<double> cpus;
     std::optional<int> pids;
-    std::vector<std::string> allow;                ///< egress patterns
+    std::vector<std::string> allow;  ///< egress patterns
     std::optional<IdlePolicy> idle;
     std::string idempotency_key;
-    std::string request_hash;                      ///< of the arguments, to tell a repeat from a different request
+    std::string request_hash;  ///< of the arguments, to tell a repeat from a different request
 };
 
 struct View {
     std::string id, name, template_name;
-    std::string state;                             ///< running | frozen | stopped | starting | deleting
+    std::string state;  ///< running | frozen | stopped | starting | deleting
     std::uint64_t generation = 0;
     sandbox::Limits limits;
     std::uint64_t disk_bytes = 0;
     std::vector<std::string> allow;
     IdlePolicy idle;
-    std::string last_error;                        ///< why its last sandbox ended, when that was not by wish
+    std::string last_error;  ///< why its last sandbox ended, when that was not by wish
     std::int64_t created_ms = 0, active_ms = 0;
 };
 
 struct Created {
     View view;
-    bool existed = false;                          ///< by name or idempotency key
+    bool existed = false;  ///< by name or idempotency key
     bool warm = false;
     double ready_ms = 0;
-    std::string note;                              ///< of a git clone
+    std::string note;  ///< of a git clone
 };
 
 struct RecoveryReport {
@@ -70,7 +70,8 @@ struct RecoveryReport {
 class Workspace;
 
 /// What a guest's view of a command comes to as a record, output aside.
-registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command, sandbox::ProcessView const&);
+registry::ProcessRecord record_of(std::string workspace, std::uint64_t generation, std::string command,
+                                  sandbox::ProcessView const&);
 
 /// A workspace that is awake, and stays so while this exists.
 class Lease {
@@ -79,7 +80,8 @@ class Lease {
     Lease(Lease&&) noexcept;
     Lease& operator=(Lease&&) noexcept;
     ~Lease();
-    /// Good for the lease's life, also when the sandbox dies meanwhile: calls then fail with errc::unavailable.
+    /// Good for the lease's life, also when the sandbox dies meanwhile: calls then fail with
+    /// errc::unavailable.
     sandbox::Sandbox& sandbox() const { return *sandbox_; }
     sandbox::Guest& guest() const { return sandbox_->guest(); }
     std::string const& id() const;
@@ -93,9 +95,10 @@ class Lease {
     bool restarted_ = false;
 };
 
-/// Where a file tool works: a directory on the volume and a path beneath it, or a path that only the guest sees.
+/// Where a file tool works: a directory on the volume and a path beneath it, or a path that only the guest
+/// sees.
 struct Place {
-    std::shared_ptr<Volume> volume;                ///< null: through the guest
+    std::shared_ptr<Volume> volume;  ///< null: through the guest
     base::Beneath const* root = nullptr;
     std::string path;
 };
@@ -105,11 +108,12 @@ struct Place {
 /// Threads: the I/O thread.
 class Workspaces {
   public:
-    Workspaces(asio::io_context&, base::BlockingPool&, config::Settings const&, registry::Registry&, sandbox::Sandboxes&,
-               VolumeStore&, sandbox::EgressProxy&);
+    Workspaces(asio::io_context&, base::BlockingPool&, config::Settings const&, registry::Registry&,
+               sandbox::Sandboxes&, VolumeStore&, sandbox::EgressProxy&);
     ~Workspaces();
 
-    /// At start, before anything else: takes back running sandboxes, finishes what was half done, sweeps the rest.
+    /// At start, before anything else: takes back running sandboxes, finishes what was half done, sweeps the
+    /// rest.
     Task<RecoveryReport> recover();
     void start_idle_policy();
 

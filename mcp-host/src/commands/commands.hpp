@@ -1,0 +1,31 @@
+#pragma once
+#include "../engine.hpp"
+#include <config/settings.hpp>
+
+#include <string>
+#include <vector>
+
+// One file per command. Each returns the exit status, and says in one line on stderr why it is not 0.
+namespace host {
+
+/// The command line, taken apart.
+struct Options {
+    std::string command, data = "/var/lib/berth", listen, config;
+    std::vector<std::string> rest;
+};
+
+int serve(Options const&, config::Settings);
+/// One client on stdin and stdout, with a data directory of its own; its sandboxes end with it.
+int stdio(Options const&, config::Settings);
+/// Calls a tool of the running server.
+int tool(Options const&);
+/// Stops the running server and every sandbox.
+int down(Options const&);
+int doctor(Options const&, config::Settings const&);
+
+/// "berth: LINE" on stderr, and the exit status of a failure.
+int fail(std::string const& line);
+std::string guest_beside_us();
+EngineOptions engine_options(Options const&, config::Settings);
+
+}  // namespace host

@@ -1,0 +1,38 @@
+#pragma once
+#include <base/unique_fd.hpp>
+
+#include <boost/beast/core/flat_buffer.hpp>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+struct HttpAnswer {
+    unsigned status = 0;
+    std::string body, session;  ///< session: the field Mcp-Session-Id
+};
+
+/// One kept-alive HTTP/1.1 connection to a port of loopback, by blocking calls. Failure when it breaks, or
+/// when an answer takes longer than a minute.
+class HttpConnection {
+  public:
+    explicit HttpConnection(std::uint16_t port);
+
+    /// `fields`: whole lines, without their line ends.
+    std::string compose(std::string const& verb, std::string const& target,
+                        std::vector<std::string> const& fields, std::string const& body) const;
+    void send(std::string const& bytes);
+    HttpAnswer receive();
+
+  private:
+    std::uint16_t port_;
+    base::UniqueFd socket_;
+    boost::beast::flat_buffer buffer_;
+};
+
+/// A port of loopback that nobody listens on right now.
+std::uint16_t free_port();
+
+}  // namespace bench

@@ -1,0 +1,62 @@
+#pragma once
+#include "options.hpp"
+#include "peers.hpp"
+#include "report.hpp"
+#include "runsc_floor.hpp"
+#include "scratch.hpp"
+#include "server_under_test.hpp"
+
+#include <memory>
+#include <string>
+
+namespace bench {
+
+/// What rows measure with: made when first asked for, put away with the lab, in reverse.
+class Lab {
+  public:
+    Lab(Options options, Scratch const& scratch, Children& children);
+
+    Report& report() { return report_; }
+    Options const& options() const { return options_; }
+    /// How many measurements to take: --n when given.
+    int count(int by_default) const { return options_.n > 0 ? options_.n : by_default; }
+
+    /// The server that most rows share, with the stock that berth ships, and a connection to it.
+    ServerUnderTest& server();
+    McpClient& client();
+    /// Ends it: rows that need the machine's memory or processors for themselves do that first.
+    void close_server();
+    std::unique_ptr<ServerUnderTest> own_server(int ready, int awake, int max_sandboxes);
+
+    RunscFloor& runsc();
+    Peers& peers() { return peers_; }
+
+    /// A workspace of the shared server; deleted with the object, outside of anything timed.
+    class Workspace {
+      public:
+        Workspace(McpClient& client, base::Json const& created);
+        ~Workspace();
+        Workspace(Workspace&&) noexcept = default;
+        std::string const& id() const { return id_; }
+
+      private:
+        McpClient* client_;
+        std::string id_;
+    };
+    Workspace workspace();
+    /// The directory of a running workspace's files on this machine.
+    std::string host_files(Workspace const&);
+
+  private:
+    Options options_;
+    Scratch const& scratch_;
+    Children& children_;
+    Report report_;
+    Peers peers_;
+    int servers_ = 0;
+    std::unique_ptr<RunscFloor> runsc_;
+    std::unique_ptr<ServerUnderTest> server_;
+    std::unique_ptr<McpClient> client_;
+};
+
+}  // namespace bench

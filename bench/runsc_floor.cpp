@@ -1,0 +1,119 @@
+#include "runsc_floor.hpp"
+
+#include "interrupt.hpp"
+#include <base/files.hpp>
+#include <base/json.hpp>
+#include <base/syscalls.hpp>
+
+#include <fcntl.h>
+#include <poll.h>
+
+namespace bench {
+namespace {
+
+constexpr base::milliseconds kLimit{30'000};
+constexpr char const* kStanding = "bench-standing";
+
+}  // namespace
+
+RunscFloor::RunscFloor(Children& children, std::string directory, std::string rootfs)
+    : children_(children), directory_(std::move(directory)), rootfs_(std::move(rootfs)) {
+    if (base::find_program("runsc").empty())
+        throw Failure("runsc (gVisor) is not installed: run scripts/setup");
+    base::sys::mkdir(directory_, 0700).value();
+}
+
+RunscFloor::~RunscFloor() {
+    WithoutSignals undisturbed;
+    auto ids = std::vector<std::string>();
+    if (standing_) ids.push_back(kStanding);
+    if (runs_ > 0) ids.push_back("bench-run-" + std::to_string(runs_));  // an interrupted one
+    for (auto const& id : ids) {
+        try {
+            (void)children_.run(launch({"delete", "-force", id}), kLimit);
+        } catch (std::exception const&) {
+            // Whatever is left, the scratch directory's owner finds and names.
+        }
+    }
+}
+
+base::Launch RunscFloor::launch(std::vector<std::string> words) const {
+    base::Launch l;
+    l.argv = {"runsc",          "--root=" + directory_ + "/state", "--platform=systrap",
+              "--network=none", "--overlay2=root:memory",          "--ignore-cgroups"};
+    l.argv.insert(l.argv.end(), words.begin(), words.end());
+    return l;
+}
+
+std::string RunscFloor::bundle(std::string const& name, std::vector<std::string> const& args) const {
+    auto const where = directory_ + "/" + name;
+    base::sys::mkdir(where, 0700).value();
+    auto const namespaces = base::Json::array({{{"type", "pid"}},
+                                               {{"type", "ipc"}},
+                                               {{"type", "uts"}},
+                                               {{"type", "mount"}},
+                                               {{"type", "network"}}});
+    auto const mounts =
+        base::Json::array({{{"destination", "/proc"}, {"type", "proc"}, {"source", "proc"}},
+                           {{"destination", "/dev"}, {"type", "tmpfs"}, {"source", "tmpfs"}},
+                           {{"destination", "/tmp"}, {"type", "tmpfs"}, {"source", "tmpfs"}}});
+    base::Json const spec = {{"ociVersion", "1.0.2"},
+                             {"process",
+                              {{"user", {{"uid", 0}, {"gid", 0}}},
+                               {"args", args},
+                               {"env", {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}},
+                               {"cwd", "/"}}},
+                             {"root", {{"path", rootfs_}, {"readonly", false}}},  // written to in memory only
+                             {"mounts", mounts},
+                             {"linux", {{"namespaces", namespaces}}}};
+    base::replace_file(where + "/config.json", base::dump(spec), 0600).value();
+    return where;
+}
+
+Clock::duration RunscFloor::run_to_first_echo() {
+    throw_if_interrupted();
+    auto const id = "bench-run-" + std::to_string(++runs_);
+    auto const where = bundle(id, {"/bin/sh", "-c", "echo ready"});
+    auto pipe = base::sys::pipe().value();
+    Streams streams;
+    streams.out = std::move(pipe.second);
+    auto const began = Clock::now();
+    auto const child = children_.start(launch({"run", "-bundle=" + where, id}), std::move(streams), kLimit);
+    pollfd ready{pipe.first.get(), POLLIN, 0};
+    int const polled = ::poll(&ready, 1, static_cast<int>(kLimit.count()));
+    auto const took = Clock::now() - began;
+    throw_if_interrupted();
+    char byte = 0;
+    if (polled != 1 || ::read(pipe.first.get(), &byte, 1) != 1)
+        throw Failure("bare runsc run gave no output");
+    auto const end = child->wait(kLimit);
+    if (!end || !*end || (*end)->exit_code != 0)
+        throw Failure("bare runsc run failed" +
+                      (end && *end ? ": " + (*end)->err.substr(0, 300) : std::string()));
+    (void)base::remove_tree(where);
+    return took;
+}
+
+void RunscFloor::begin_standing() {
+    auto const where = bundle(kStanding, {"/bin/sleep", "infinity"});
+    standing_ = true;
+    auto const null = base::sys::open("/dev/null", O_RDWR).value();
+    auto l = launch({"run", "-detach", "-bundle=" + where, kStanding});
+    l.out = l.err = null.get();  // the sandbox keeps them
+    auto const started = children_.run(std::move(l), kLimit);
+    if (started.exit_code != 0)
+        throw Failure("bare runsc run -detach ended with " + std::to_string(started.exit_code));
+}
+
+Clock::duration RunscFloor::exec_true() {
+    throw_if_interrupted();
+    if (!standing_) begin_standing();
+    auto l = launch({"exec", kStanding, "/bin/true"});
+    auto const began = Clock::now();
+    auto const done = children_.run(std::move(l), kLimit);
+    auto const took = Clock::now() - began;
+    if (done.exit_code != 0) throw Failure("bare runsc exec failed: " + done.err.substr(0, 300));
+    return took;
+}
+
+}  // namespace bench

@@ -1,5 +1,6 @@
 #include "ops.hpp"
 
+#include "hibernation.hpp"
 #include "proc.hpp"
 
 #include <fcntl.h>
@@ -97,6 +98,7 @@ Guest::Guest(SetupOptions options, int in, int out)
     link_.on_attach = [this] {
         processes_.forget_waiters();
         streams_.close_all();
+        streams_.accept_again();
     };
     link_.on_drained = [this] { streams_.resume(); };
 
@@ -133,14 +135,24 @@ void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     if (op == "processes") return processes_.list(id);
     if (op == "connect") return streams_.connect(id, j);
     if (op == "configure") return configure(id, j);
+    if (op == "quiesce") return quiesce(id);
+    if (op == "resume") {
+        streams_.accept_again();
+        return link_.reply(id, Json::object());
+    }
+    if (op == "renew") return configure(id, j);
     if (op == "configured") return link_.reply(id, Json{{"workspace_id", setup_.workspace_id}});
     if (op == "ping") return link_.reply(id, Json{{"pid", ::getpid()}});
     if (op == "read_file") return read_file(link_, id, j);
     if (op == "write_file") return write_file(link_, id, j, raw);
     if (op == "ports") {
+        auto const of = j.value("process", "");     // "" = everyone's
+        auto const found = listeners();
+        auto const members = of.empty() || found.empty() ? std::vector<pid_t>() : processes_.members(of);
         auto all = Json::array();
-        for (auto const& l : listeners())
-            all.push_back({{"port", l.port}, {"address", l.address}, {"pid", l.pid}, {"program", l.program}});
+        for (auto const& l : found)
+            if (of.empty() || std::find(members.begin(), members.end(), l.pid) != members.end())
+                all.push_back({{"port", l.port}, {"address", l.address}, {"pid", l.pid}, {"program", l.program}});
         return link_.reply(id, Json{{"ports", std::move(all)}});
     }
     link_.fail(id, "invalid", "unknown operation: " + op);
@@ -157,7 +169,21 @@ void Guest::configure(std::uint32_t id, Json const& j) {
     }
     if (auto const failed = apply_setup(j, options_, setup_); !failed.empty())
         return link_.fail(id, "unavailable", failed);
+    if (j.contains("generation")) {
+        auto const directory = options_.test_root.empty() ? "/run/berth" : options_.test_root + "/run-berth";
+        announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
+    }
     link_.reply(id, Json::object());
+}
+
+void Guest::quiesce(std::uint32_t id) {
+    auto const volume = options_.test_root.empty()
+                            ? std::vector<std::string>{"/workspace", "/home/agent", "/berth/volume"}
+                            : std::vector<std::string>{options_.test_root};
+    auto found = Json::array();
+    for (auto const& f : deleted_files(volume)) found.push_back({{"path", f.path}, {"pid", f.pid}, {"program", f.program}});
+    int const closed = found.empty() ? streams_.quiesce() : 0;      // refused: nothing was touched
+    link_.reply(id, Json{{"closed", closed}, {"deleted", std::move(found)}});
 }
 
 }  // namespace guest

@@ -15,7 +15,8 @@ class Guest {
   private:
     void request(std::uint32_t id, Json const&, std::string_view raw);
     void dispatch(std::uint32_t id, Json const&, std::string_view raw);
-    void configure(std::uint32_t id, Json const&);
+    void configure(std::uint32_t id, Json const&);     // `renew` is the same and announces itself
+    void quiesce(std::uint32_t id);
 
     SetupOptions options_;
     Setup setup_;

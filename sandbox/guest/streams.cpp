@@ -247,6 +247,21 @@ void Streams::close_all() {
     }
 }
 
+int Streams::quiesce() {
+    if (listener_ >= 0) loop_.change(listener_, 0);
+    int const count = static_cast<int>(streams_.size());
+    auto const all = std::exchange(streams_, {});
+    for (auto const& [id, s] : all) {
+        if (s->connecting) link_.fail(id, "unavailable", "the sandbox is put to sleep");
+        drop(s, true);
+    }
+    return count;
+}
+
+void Streams::accept_again() {
+    if (listener_ >= 0) loop_.change(listener_, EPOLLIN);
+}
+
 void Streams::resume() {
     std::vector<Ptr> all;
     for (auto const& [id, s] : streams_) all.push_back(s);

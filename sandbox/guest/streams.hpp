@@ -21,6 +21,9 @@ class Streams {
     void close_listener();
     void frame(protocol::Frame const&);
     void close_all();                                       ///< their server is gone
+    /// Closes all, and those who connect from now on wait in the listener's queue until `accept_again`. Returns how many.
+    int quiesce();
+    void accept_again();
     void resume();                                          ///< the link has room again
 
   private:

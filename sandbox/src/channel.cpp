@@ -43,6 +43,8 @@ void Channel::Impl::attach() {
     drop_all(error(errc::unavailable, "the channel was attached anew"));
     fast.clear();
     bulk.clear();
+    held.clear();
+    holding = false;
     queued_bytes = 0;
     received.clear();
     discarded = 0;
@@ -54,8 +56,35 @@ void Channel::Impl::attach() {
 void Channel::Impl::push(std::deque<std::string>& queue, std::string frame) {
     if (ended) return;
     queued_bytes += frame.size();
-    queue.push_back(std::move(frame));
+    (holding ? held : queue).push_back(std::move(frame));
     flush();
+}
+
+void Channel::Impl::release() {
+    holding = false;
+    for (auto& frame : std::exchange(held, {})) bulk.push_back(std::move(frame));      // in their order
+    flush();
+}
+
+// What was sent before must have left, so that the answer proves the guest has read it all: a frame cut by the checkpoint
+// would swallow the next server's first bytes.
+base::Task<base::Result<Channel::Reply>> Channel::Impl::quiesce(std::shared_ptr<Impl> self, base::milliseconds limit) {
+    if (self->holding) co_return error(errc::busy, "the sandbox is being put to sleep");
+    self->holding = true;
+    auto const end = base::Clock::now() + limit;
+    asio::steady_timer pause(self->io);
+    while (!self->ended && !(self->fast.empty() && self->bulk.empty())) {
+        if (base::Clock::now() > end) {
+            self->release();
+            co_return error(errc::timed_out, "the sandbox does not take what was sent");
+        }
+        pause.expires_after(base::milliseconds(1));
+        co_await pause.async_wait(base::as_tuple);
+    }
+    base::Json request{{"op", "quiesce"}};
+    auto reply = co_await call(self, std::move(request), {}, limit, false, nullptr, true);
+    if (!reply) self->release();
+    co_return reply;
 }
 
 void Channel::Impl::flush() {
@@ -206,6 +235,7 @@ void Channel::Impl::end(std::string why) {
     in.close(ignored);
     fast.clear();
     bulk.clear();
+    held.clear();
     received.clear();
     stream_handler = nullptr;
     drop_all(error(errc::unavailable, reason));
@@ -226,7 +256,7 @@ std::uint32_t Channel::Impl::new_id() {
 
 base::Task<base::Result<Channel::Reply>> Channel::Impl::call(std::shared_ptr<Impl> self, base::Json request,
                                                              std::string bytes, base::milliseconds limit,
-                                                             bool connects, std::uint32_t* id_out) {
+                                                             bool connects, std::uint32_t* id_out, bool past_hold) {
     if (self->ended) co_return error(errc::unavailable, self->reason);
     if (self->pending.size() >= kMaxPending || self->queued_bytes > kMaxQueued)
         co_return error(errc::busy, "too many calls to the sandbox are waiting");
@@ -240,7 +270,9 @@ base::Task<base::Result<Channel::Reply>> Channel::Impl::call(std::shared_ptr<Imp
     self->pending[id] = call;
     bool const small = json.size() + bytes.size() + 4 + protocol::kHeaderBytes <= protocol::kMaxToGuest;
     protocol::frame_message(Kind::request, id, json, bytes, protocol::kMaxToGuest, [&](std::string frame) {
+        if (past_hold) self->holding = false;
         self->push(small ? self->fast : self->bulk, std::move(frame));
+        if (past_hold) self->holding = true;
     });
     bytes = {};
     boost::system::error_code ec;
@@ -282,6 +314,18 @@ void Channel::on_failed(std::function<void(std::string)> handler) { impl_->faile
 
 void Channel::attach() {
     if (!impl_->ended) impl_->attach();
+}
+
+base::Task<base::Result<Channel::Reply>> Channel::quiesce(base::milliseconds limit) {
+    return Impl::quiesce(impl_, limit);
+}
+
+void Channel::release() { impl_->release(); }
+
+int Channel::drop_streams() {
+    auto const open = std::exchange(impl_->streams, {});
+    for (auto const& [id, stream] : open) stream->break_off(error(errc::unavailable, "the sandbox is put to sleep"));
+    return static_cast<int>(open.size());
 }
 
 void Channel::close(std::string reason) { impl_->end(std::move(reason)); }

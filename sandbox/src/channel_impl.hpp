@@ -53,6 +53,8 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     Impl(asio::io_context&, base::UniqueFd to_guest, base::UniqueFd from_guest);
     void attach();
     void push(std::deque<std::string>& queue, std::string frame);
+    void release();
+    static base::Task<base::Result<Reply>> quiesce(std::shared_ptr<Impl> self, base::milliseconds limit);
     void flush();
     void wait_readable();
     void read_some();
@@ -67,7 +69,8 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     void fail(std::string why);
     std::uint32_t new_id();
     static base::Task<base::Result<Reply>> call(std::shared_ptr<Impl> self, base::Json request, std::string bytes,
-                                                base::milliseconds limit, bool connects, std::uint32_t* id_out);
+                                                base::milliseconds limit, bool connects, std::uint32_t* id_out,
+                                                bool past_hold = false);
     static base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(std::shared_ptr<Impl> self, int port,
                                                                           base::milliseconds limit);
 
@@ -82,6 +85,8 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     bool bulk_turn = false;
     bool writing = false;                       // waiting for room in the FIFO
     std::size_t queued_bytes = 0;
+    bool holding = false;                       // frames wait in `held` until `release`
+    std::deque<std::string> held;
 
     std::string nonce;
     bool synced = false;

@@ -61,6 +61,19 @@ ProcessView view_of(Json const& j, std::string bytes = {}) {
     return v;
 }
 
+Json setup_request(char const* op, GuestSetup const& setup) {
+    return Json{{"op", op},
+                {"workspace_id", setup.workspace_id},
+                {"hostname", setup.hostname},
+                {"env", setup.env},
+                {"egress", setup.egress},
+                {"volume", setup.volume},
+                {"max_processes_kept", setup.max_processes_kept},
+                {"max_processes", setup.max_processes}};
+}
+
+constexpr std::size_t kMaxReported = 100;
+
 }  // namespace
 
 Guest::Guest(std::shared_ptr<Channel> channel) : channel_(std::move(channel)) {}
@@ -77,13 +90,7 @@ base::Task<base::Status> Guest::ping() {
 
 base::Task<base::Status> Guest::configure(GuestSetup setup) {
     auto const channel = channel_;
-    Json request{{"op", "configure"},
-                 {"workspace_id", setup.workspace_id},
-                 {"hostname", setup.hostname},
-                 {"env", setup.env},
-                 {"egress", setup.egress},
-                 {"volume", setup.volume},
-                 {"max_processes_kept", setup.max_processes_kept}};
+    auto request = setup_request("configure", setup);
     auto reply = co_await channel->call(std::move(request), {}, kMargin);
     if (!reply) co_return base::wrap(reply.error(), "configure the sandbox");
     co_return base::Status{};
@@ -165,9 +172,10 @@ base::Task<base::Result<std::vector<ProcessView>>> Guest::processes() {
     co_return out;
 }
 
-base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports() {
+base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports(std::string process) {
     auto const channel = channel_;
     Json request{{"op", "ports"}};
+    if (!process.empty()) request["process"] = std::move(process);
     auto reply = co_await channel->call(std::move(request), {}, kMargin);
     if (!reply) co_return reply.error();
     std::vector<ListeningPort> out;
@@ -197,6 +205,45 @@ base::Task<base::Status> Guest::write_file(std::string path, std::string bytes) 
     Json request{{"op", "write_file"}, {"path", path}};
     auto reply = co_await channel->call(std::move(request), std::move(bytes), kMargin);
     if (!reply) co_return reply.error();
+    co_return base::Status{};
+}
+
+base::Task<base::Result<Quiet>> Guest::quiesce() {
+    auto const channel = channel_;
+    auto reply = co_await channel->quiesce(kMargin);
+    if (!reply) co_return base::wrap(reply.error(), "quiesce the sandbox");
+    Quiet quiet;
+    quiet.connections_closed = small(reply->body, "closed");
+    if (auto const all = reply->body.find("deleted"); all != reply->body.end() && all->is_array())
+        for (auto const& one : *all) {
+            if (quiet.deleted.size() >= kMaxReported) break;
+            DeletedFile file;
+            file.path = text(one, "path");
+            file.pid = small(one, "pid");
+            file.program = text(one, "program");
+            quiet.deleted.push_back(std::move(file));
+        }
+    // The guest closed its ends; ours that it had not heard of yet end here.
+    if (quiet.deleted.empty()) quiet.connections_closed = std::max(quiet.connections_closed, channel->drop_streams());
+    co_return quiet;
+}
+
+base::Task<base::Status> Guest::resume() {
+    auto const channel = channel_;
+    channel->release();
+    Json request{{"op", "resume"}};
+    auto reply = co_await channel->call(std::move(request), {}, kMargin);
+    if (!reply) co_return reply.error();
+    co_return base::Status{};
+}
+
+base::Task<base::Status> Guest::renew(Renewal renewal) {
+    auto const channel = channel_;
+    auto request = setup_request("renew", renewal.setup);
+    request["generation"] = renewal.generation;
+    request["forked"] = renewal.forked;
+    auto reply = co_await channel->call(std::move(request), {}, kMargin);
+    if (!reply) co_return base::wrap(reply.error(), "renew the sandbox");
     co_return base::Status{};
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 #include "cgroup.hpp"
+#include "gvisor/runsc.hpp"
 #include "slot.hpp"
 
 #include <base/blocking.hpp>
 #include <base/unique_fd.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <sandbox/channel.hpp>
+#include <sandbox/image_store.hpp>
 #include <sandbox/sandbox.hpp>
 
 #include <functional>
@@ -26,6 +28,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
         Cgroup cgroup;
         Limits limits;
         std::string runsc_root;
+        std::shared_ptr<CpuClass const> cpu;
     };
     /// Starts watching. errc::not_found when the recorded process is gone.
     static base::Result<std::shared_ptr<Live>> attach(asio::io_context&, base::BlockingPool&, Parts);
@@ -43,11 +46,18 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     base::Status attach_volume(std::string const& host_directory) override;
     base::Status set_limits(Limits const&) override;
     base::Result<Usage> usage() const override;
+    ImageFacts image_facts() const override;
+    base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit) override;
     base::Task<base::Status> destroy() override;
 
     Slot const& slot() const { return parts_.slot; }
     /// A frozen process that was sent SIGKILL dies when it is thawed: told by the kernel's list of pending signals.
     bool doomed() const;
+    SlotRecord const& record() const { return parts_.record; }
+    /// For the node, into a blank slot: loads the image and has the guest renew itself. On failure the slot is of no use.
+    base::Task<base::Status> restore(OpenImage image, Renewal renewal, base::milliseconds limit, Phases* phases);
+    /// For the node, after a server was killed in the middle of a checkpoint: what it paused goes on.
+    base::Task<base::Status> unpause();
     /// For the node: called at the death, before the owner's handler, and once nothing is left of the sandbox.
     void on_node_event(std::function<void(Live&)> died, std::function<void(Live&)> gone);
     /// The server stops: closes the channel and the watches, leaves the sandbox running.
@@ -61,6 +71,10 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     void die(Death death);
     void kill_now();
     static base::Task<void> take_apart(std::shared_ptr<Live> self);
+    static base::Task<base::Result<Checkpointed>> save(std::shared_ptr<Live> self, std::string directory,
+                                                       base::milliseconds limit);
+    base::Task<base::Status> save_paused(std::string directory, base::milliseconds limit, Phases* phases);
+    gvisor::Runtime runtime() const;
 
     asio::io_context& io_;
     base::BlockingPool& pool_;
@@ -74,7 +88,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     std::function<void(Live&)> node_died_, node_gone_;
     std::optional<Death> death_;
     bool frozen_ = false, attached_ = false, let_go_ = false;
-    bool taking_apart_ = false, gone_ = false;
+    bool taking_apart_ = false, gone_ = false, saving_ = false;
     base::Status taken_apart_;
 };
 

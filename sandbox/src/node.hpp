@@ -23,6 +23,8 @@ class Node : public std::enable_shared_from_this<Node> {
     Node(asio::io_context&, base::BlockingPool&, Options);
 
     base::Task<base::Result<Taken>> take(std::string template_name);
+    base::Task<base::Result<Restored>> restore(RestoreRequest request);
+    base::Result<ImageFacts> image_facts(std::string const& template_name) const;
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id);
     base::Task<SweepReport> sweep();
     void start_filling();
@@ -47,7 +49,8 @@ class Node : public std::enable_shared_from_this<Node> {
         PoolTarget target;
         std::deque<LivePtr> awake, frozen;
         std::deque<std::shared_ptr<Waiter>> waiters;
-        int booting = 0, failures = 0;
+        std::deque<LivePtr> blank;               // frozen
+        int booting = 0, making = 0, failures = 0;
         pool::TimePoint retry_at{};
     };
     static constexpr std::size_t kMaxWaiters = 256;
@@ -55,6 +58,14 @@ class Node : public std::enable_shared_from_this<Node> {
     void pump();
     base::Task<void> boot_for(std::size_t shelf);
     base::Task<base::Result<LivePtr>> boot(Template image);
+    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, gvisor::Start how);
+    base::Task<void> make_blank(std::size_t shelf);
+    LivePtr pop_blank(Shelf&);
+    void next_restore();
+    base::Task<base::Result<Restored>> restore_one(RestoreRequest request);
+    base::Task<base::Result<LivePtr>> blank_for(Shelf*, std::string guest_build, bool* warm);
+    std::string guest_path(std::string const& build) const { return options_.directory + "/guest-" + build.substr(0, 16); }
+    int starting() const;                        ///< sandboxes on their way that are not listed yet
     base::Result<LivePtr> watch(Slot slot, SlotRecord record);
     void offer(Shelf&, LivePtr);
     bool evict_for(Shelf const& needy);
@@ -77,6 +88,9 @@ class Node : public std::enable_shared_from_this<Node> {
     gvisor::Runtime runtime_;
     CgroupTree tree_;
     std::string guest_binary_, guest_build_;
+    std::shared_ptr<CpuClass const> cpu_;
+    int restoring_ = 0, unlisted_blanks_ = 0;
+    std::deque<std::shared_ptr<Waiter>> restore_queue_;
     std::vector<Shelf> shelves_;
     std::map<std::string, LivePtr> live_;
     asio::steady_timer pump_timer_, promote_timer_;

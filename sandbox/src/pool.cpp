@@ -5,7 +5,7 @@ namespace sandbox::pool {
 Step decide(std::vector<Shelf> const& shelves, Situation const& s) {
     Step step;
     int booting = 0;
-    for (auto const& shelf : shelves) booting += shelf.booting;
+    for (auto const& shelf : shelves) booting += shelf.booting + shelf.making;
     int free = s.max_boots - booting;
     int room = s.room;
     auto const later = [&](TimePoint when) {
@@ -50,6 +50,19 @@ Step decide(std::vector<Shelf> const& shelves, Situation const& s) {
             --room;
             started = true;
         }
+    }
+    // Blanks serve those who sleep, who are in less of a hurry: after the others, and never within the quiet.
+    for (std::size_t i = 0; i < shelves.size() && free > 0 && room > 0 && step.boots.empty(); ++i) {
+        auto const& shelf = shelves[i];
+        if (shelf.blank + shelf.making >= shelf.target.blank) continue;
+        auto const due = std::max(shelf.retry_at, s.last_claim + kQuiet);
+        if (due > s.now) {
+            later(due);
+            continue;
+        }
+        step.blanks.push_back(i);
+        --free;
+        --room;
     }
     return step;
 }

@@ -20,6 +20,7 @@ struct Shelf {
     int waiting = 0;                             ///< claims that found it empty
     int failures = 0;                            ///< boots in a row
     TimePoint retry_at{};                        ///< after a failed boot
+    int blank = 0, making = 0;                   ///< for restores: in stock, and on their way there
 };
 
 struct Situation {
@@ -31,6 +32,7 @@ struct Situation {
 
 struct Step {
     std::vector<std::size_t> boots;              ///< shelves that start one more each, in this order
+    std::vector<std::size_t> blanks;             ///< shelves that make one more blank each
     std::optional<TimePoint> look_again;         ///< when something changes by itself
 };
 

@@ -31,6 +31,10 @@ class Handle final : public Sandboxes {
     explicit Handle(std::shared_ptr<Node> node) : node_(std::move(node)) {}
     ~Handle() override { node_->let_go(); }
     base::Task<base::Result<Taken>> take(std::string name) override { return node_->take(std::move(name)); }
+    base::Task<base::Result<Restored>> restore(RestoreRequest request) override {
+        return node_->restore(std::move(request));
+    }
+    base::Result<ImageFacts> image_facts(std::string const& name) const override { return node_->image_facts(name); }
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string id) override {
         return node_->adopt(std::move(id));
     }
@@ -109,20 +113,24 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (!tree) return base::wrap(tree.error(), "cgroups");
     node->tree_ = std::move(*tree);
 
+    auto cpu = CpuClass::of_this_machine();
+    if (!cpu) return cpu.error();
+    node->cpu_ = std::make_shared<CpuClass const>(std::move(*cpu));
+
     for (auto const& [name, image] : node->options_.templates) {
         if (auto s = gvisor::prepare_root(image); !s) return s.error();
         Shelf shelf;
         shelf.image = image;
         shelf.image.name = name;
         auto const target = node->options_.pool.find(name);
-        shelf.target = target == node->options_.pool.end() ? PoolTarget{0, 0} : target->second;
+        shelf.target = target == node->options_.pool.end() ? PoolTarget{0, 0, 0} : target->second;
         node->shelves_.push_back(std::move(shelf));
     }
     return node;
 }
 
 base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record) {
-    Live::Parts parts{slot, std::move(record), Cgroup(tree_, slot.id), options_.default_limits, runtime_.root};
+    Live::Parts parts{slot, std::move(record), Cgroup(tree_, slot.id), options_.default_limits, runtime_.root, cpu_};
     auto live = Live::attach(io_, pool_, std::move(parts));
     if (!live) return live.error();
     live_[slot.id] = *live;
@@ -164,10 +172,12 @@ base::Task<base::Result<std::shared_ptr<Sandbox>>> Node::adopt(std::string slot_
     Slot const slot(slots_, slot_id);
     auto record = slot.read_record();
     if (!record) co_return missing("no such sandbox");
-    auto live = watch(slot, *record);
+    // One that a restore was under way into has no guest to answer.
+    auto live = record->blank ? base::Result<LivePtr>(error(errc::not_found, "")) : watch(slot, *record);
     if (live) {
         // Whether it was frozen is the kernel's knowledge, not ours.
         if (auto s = Cgroup(tree_, slot_id).freezer().thaw(); !s) co_return s.error();
+        if (slot.paused()) (void)co_await (*live)->unpause();
         auto answered = co_await (*live)->guest().ping();
         if (answered) co_return std::shared_ptr<Sandbox>(*live);
         (void)co_await (*live)->destroy();
@@ -184,8 +194,9 @@ bool Node::reusable(SlotRecord const& record, Slot const& slot) {
         record.guest_build != guest_build_ || slot.claimed())
         return false;
     auto points = mounts::below(slot.path("mnt/volume"));
-    return points && points->empty() &&
-           static_cast<int>(shelf->awake.size() + shelf->frozen.size()) < shelf->target.ready;
+    if (!points || !points->empty()) return false;
+    if (record.blank) return static_cast<int>(shelf->blank.size()) < shelf->target.blank;
+    return static_cast<int>(shelf->awake.size() + shelf->frozen.size()) < shelf->target.ready;
 }
 
 base::Task<SweepReport> Node::sweep() {
@@ -199,11 +210,20 @@ base::Task<SweepReport> Node::sweep() {
     for (auto const& id : tree_.children()) traces.insert(id);
 
     std::set<std::string> guests{std::filesystem::path(guest_binary_).filename()};
+    for (auto const& build : options_.kept_guests) guests.insert(std::filesystem::path(guest_path(build)).filename());
     for (auto const& id : slots) {
         if (live_.contains(id)) continue;
         Slot const slot(slots_, id);
         auto record = slot.read_record();
-        if (record && Slot::valid_id(id) && reusable(*record, slot)) {
+        bool const fits = record && Slot::valid_id(id) && reusable(*record, slot);
+        if (fits && record->blank) {
+            if (auto live = watch(slot, *record); live && !(*live)->doomed() && (*live)->freeze()) {
+                shelf_of(record->template_name)->blank.push_back(*live);
+                ++report.adopted_to_pool;
+                continue;
+            }
+            live_.erase(id);                     // and taken apart below, by its name
+        } else if (fits) {
             auto adopted = co_await adopt(id);
             if (adopted) {
                 auto live = live_.at(id);
@@ -249,12 +269,13 @@ base::Task<void> Node::stop(bool destroy_all) {
             waiter->result = error(errc::unavailable, "the server stops");
             waiter->wake.cancel();
         }
+    for (auto const& turn : restore_queue_) turn->wake.cancel();
     // Boots end by themselves within their limit: into the stock, or dismantled.
     auto const end = base::Clock::now() + options_.boot_limit + std::chrono::seconds(15);
     auto const booting = [&] {
         int n = 0;
-        for (auto const& shelf : shelves_) n += shelf.booting;
-        return n;
+        for (auto const& shelf : shelves_) n += shelf.booting + shelf.making;
+        return n + restoring_;
     };
     while (booting() > 0 && base::Clock::now() < end) co_await base::sleep_for(base::milliseconds(10));
     if (!destroy_all) {
@@ -280,11 +301,13 @@ void Node::let_go() {
     filling_ = false;
     pump_timer_.cancel();
     promote_timer_.cancel();
+    for (auto const& turn : restore_queue_) turn->wake.cancel();
     for (auto& [id, live] : live_) live->let_go();
     live_.clear();
     for (auto& shelf : shelves_) {
         shelf.awake.clear();
         shelf.frozen.clear();
+        shelf.blank.clear();
         for (auto& waiter : std::exchange(shelf.waiters, {})) {
             waiter->result = error(errc::unavailable, "the server stops");
             waiter->wake.cancel();

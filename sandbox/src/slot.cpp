@@ -41,7 +41,7 @@ base::Status Slot::create(SlotRecord const& record) const {
 base::Status Slot::write_record(SlotRecord const& r) const {
     Json const j{{"template", r.template_name},      {"stamp", r.stamp},           {"runtime", r.runtime_build},
                  {"guest", r.guest_build},           {"created_ms", r.created_ms}, {"sentry", r.sentry},
-                 {"sentry_start", r.sentry_start}};
+                 {"sentry_start", r.sentry_start},   {"blank", r.blank}};
     auto const temporary = path("slot.json.new");
     auto fd = base::sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (!fd) return fd.error();
@@ -63,6 +63,7 @@ base::Result<SlotRecord> Slot::read_record() const {
         r.created_ms = j->at("created_ms").get<std::int64_t>();
         r.sentry = j->at("sentry").get<pid_t>();
         r.sentry_start = j->at("sentry_start").get<std::uint64_t>();
+        r.blank = j->value("blank", false);
         return r;
     } catch (Json::exception const& e) {
         return error(errc::corrupt, path("slot.json") + ": " + e.what());
@@ -88,6 +89,16 @@ base::Status Slot::mark_claimed() const {
 }
 
 bool Slot::claimed() const { return ::access(path("claimed").c_str(), F_OK) == 0; }
+
+base::Status Slot::mark_paused() const {
+    auto fd = base::sys::open(path("paused"), O_WRONLY | O_CREAT, 0600);
+    if (!fd) return fd.error();
+    return {};
+}
+
+base::Status Slot::unmark_paused() const { return base::sys::unlink(path("paused")); }
+
+bool Slot::paused() const { return ::access(path("paused").c_str(), F_OK) == 0; }
 
 std::uint64_t process_start(pid_t pid) {
     auto text = base::read_file("/proc/" + std::to_string(pid) + "/stat", 4096);

@@ -17,6 +17,7 @@ struct SlotRecord {
     std::int64_t created_ms = 0;
     pid_t sentry = 0;                            ///< 0 until it runs
     std::uint64_t sentry_start = 0;              ///< /proc/PID/stat: tells it from a later process of that number
+    bool blank = false;                          ///< made for a restore that is still to come, or to succeed
 };
 
 /// DIR/slots/<id>: the FIFOs `in` and `out`, `mnt` (what the sandbox sees at /berth), `bundle`, `slot.json`, `runsc.log`, and
@@ -43,6 +44,10 @@ struct Slot {
     /// From now on this sandbox belongs to someone, whatever happens to the server.
     base::Status mark_claimed() const;
     bool claimed() const;
+    /// While a checkpoint may have stopped everything inside: a later server has to let it go on.
+    base::Status mark_paused() const;
+    base::Status unmark_paused() const;
+    bool paused() const;
 };
 
 /// 0 when there is no such process.

@@ -74,9 +74,7 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
         co_return taken;
     }
     if (shelf->waiters.size() >= kMaxWaiters) co_return error(errc::busy, "too many claims wait for a sandbox");
-    int booting = 0;
-    for (auto const& one : shelves_) booting += one.booting;
-    if (running() + booting >= options_.max_sandboxes && shelf->booting <= static_cast<int>(shelf->waiters.size()) &&
+    if (running() + starting() >= options_.max_sandboxes && shelf->booting <= static_cast<int>(shelf->waiters.size()) &&
         !evict_for(*shelf))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
 
@@ -105,7 +103,7 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
 bool Node::evict_for(Shelf const& needy) {
     for (auto& shelf : shelves_) {
         if (&shelf == &needy) continue;
-        for (auto* stock : {&shelf.frozen, &shelf.awake})
+        for (auto* stock : {&shelf.blank, &shelf.frozen, &shelf.awake})
             if (!stock->empty()) {
                 auto live = std::move(stock->back());
                 stock->pop_back();
@@ -142,7 +140,7 @@ void Node::forget_stocked(Live& dead) {
     auto const live = it->second;
     bool stocked = false;
     for (auto& shelf : shelves_)
-        stocked = std::erase(shelf.awake, live) + std::erase(shelf.frozen, live) > 0 || stocked;
+        stocked = std::erase(shelf.awake, live) + std::erase(shelf.frozen, live) + std::erase(shelf.blank, live) > 0 || stocked;
     // A claimed one is its owner's to destroy, who wants to say why it died.
     if (stocked && dead.death().reason != Death::Reason::destroyed) {
         last_boot_error_ = "a spare sandbox died: " + dead.death().detail;
@@ -180,22 +178,24 @@ base::Task<void> Node::warm_up(LivePtr live, Shelf* shelf) {
 void Node::pump() {
     if (stopping_) return;
     std::vector<pool::Shelf> shelves;
-    int booting = 0;
-    for (auto const& s : shelves_) {
+    for (auto const& s : shelves_)
         shelves.push_back({s.target, static_cast<int>(s.awake.size()), static_cast<int>(s.frozen.size()), s.booting,
-                           static_cast<int>(s.waiters.size()), s.failures, s.retry_at});
-        booting += s.booting;
-    }
+                           static_cast<int>(s.waiters.size()), s.failures, s.retry_at, static_cast<int>(s.blank.size()),
+                           s.making});
     pool::Situation now;
     now.now = base::Clock::now();
     now.last_claim = last_claim_;
     now.filling = filling_;
     now.max_boots = options_.max_boots;
-    now.room = options_.max_sandboxes - running() - booting;
+    now.room = options_.max_sandboxes - running() - starting();
     auto const step = pool::decide(shelves, now);
     for (auto index : step.boots) {
         ++shelves_[index].booting;
         asio::co_spawn(io_, boot_for(index), asio::detached);
+    }
+    for (auto index : step.blanks) {
+        ++shelves_[index].making;
+        asio::co_spawn(io_, make_blank(index), asio::detached);
     }
     if (!step.look_again) return;
     pump_timer_.expires_at(*step.look_again);
@@ -232,27 +232,47 @@ base::Task<void> Node::boot_for(std::size_t index) {
 base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     auto const self = shared_from_this();
     auto const began = base::Clock::now();
+    auto const what = "start a sandbox of template " + image.name;
+    auto live = co_await start(std::move(image), guest_build_, gvisor::Start::run);
+    if (!live) co_return base::wrap(live.error(), what);
+    auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
+    auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
+        auto answered = co_await one->guest().ping();
+        if (!answered) co_return answered.error();
+        co_return true;
+    };
+    auto answered = co_await base::with_timeout(ping(*live), std::max(left, milliseconds(1)), "the guest's first answer");
+    if (answered) co_return live;
+    if (!let_go_) (void)co_await (*live)->destroy();
+    co_return base::wrap(answered.error(), what);
+}
+
+// Up to a running sentry that is listed; what it does next is the caller's.
+base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, gvisor::Start how) {
+    auto const self = shared_from_this();
     Slot const slot(slots_, Slot::new_id());
     Cgroup const cgroup(tree_, slot.id);
     SlotRecord record;
     record.template_name = image.name;
     record.stamp = image.stamp;
     record.runtime_build = runtime_.build;
-    record.guest_build = guest_build_;
+    record.guest_build = guest_build;
     record.created_ms = unix_ms();
+    record.blank = how == gvisor::Start::create;
+    auto const guest = guest_path(guest_build);
 
-    auto prepare = [self, slot, cgroup, record, image]() -> base::Status {
+    auto prepare = [self, slot, cgroup, record, image, guest]() -> base::Status {
         if (auto s = slot.create(record); !s) return s;
         auto const config = slot.path("bundle/config.json");
         auto fd = base::sys::open(config, O_WRONLY | O_CREAT | O_EXCL, 0600);
         if (!fd) return fd.error();
-        auto const bundle = gvisor::make_bundle(image, self->guest_binary_, slot.path("mnt"));
+        auto const bundle = gvisor::make_bundle(image, guest, slot.path("mnt"));
         if (auto s = base::sys::write_all(fd->get(), base::dump(bundle), "write " + config); !s) return s;
         return cgroup.create(self->options_.default_limits);
     };
     base::Status outcome = co_await base::blocking(pool_, prepare);
     if (outcome) {
-        auto sentry = co_await gvisor::boot(runtime_, slot, cgroup.directories(), options_.boot_limit);
+        auto sentry = co_await gvisor::boot(runtime_, slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
             record.sentry = *sentry;
             record.sentry_start = process_start(*sentry);
@@ -261,30 +281,16 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
             outcome = sentry.error();
         }
     }
-    LivePtr live;
     if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
     if (outcome) {
         auto watched = watch(slot, record);
-        if (watched) live = std::move(*watched);
-        else outcome = watched.error();
+        if (watched) co_return std::move(*watched);
+        outcome = watched.error();
     }
-    if (live) {
-        auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
-        auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
-            auto answered = co_await one->guest().ping();
-            if (!answered) co_return answered.error();
-            co_return true;
-        };
-        auto answered = co_await base::with_timeout(ping(live), std::max(left, milliseconds(1)), "the guest's first answer");
-        if (answered) co_return live;
-        outcome = answered.error();
-        if (!let_go_) (void)co_await live->destroy();
-    } else {
-        auto undo = [self, id = slot.id] { return self->clear(id); };
-        auto undone = co_await base::blocking(pool_, undo);
-        if (!undone) last_boot_error_ = undone.error().message();
-    }
-    co_return base::wrap(outcome.error(), "start a sandbox of template " + image.name);
+    auto undo = [self, id = slot.id] { return self->clear(id); };
+    auto undone = co_await base::blocking(pool_, undo);
+    if (!undone) last_boot_error_ = undone.error().message();
+    co_return outcome.error();
 }
 
 void Node::start_filling() {
@@ -295,7 +301,8 @@ void Node::start_filling() {
 std::map<std::string, Sandboxes::Stock> Node::stock() const {
     std::map<std::string, Sandboxes::Stock> out;
     for (auto const& s : shelves_)
-        out[s.image.name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting};
+        out[s.image.name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting,
+                             static_cast<int>(s.blank.size())};
     return out;
 }
 

@@ -39,6 +39,12 @@ class Channel {
 
     /// Starts over on the same FIFOs, as after a restore: calls and streams in flight end with errc::unavailable.
     void attach();
+    /// Holds back whatever is sent from now on, and asks the guest to stand still (see Guest::quiesce) once it has read
+    /// everything that was sent before. When this fails nothing is held back. The limits of calls go on running.
+    base::Task<base::Result<Reply>> quiesce(base::milliseconds limit);
+    void release();
+    /// Ends the streams on this side. Returns how many.
+    int drop_streams();
     /// The sandbox is gone: everything in flight ends with errc::unavailable and this reason. Idempotent.
     void close(std::string reason);
     bool usable() const;

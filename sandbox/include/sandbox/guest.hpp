@@ -62,6 +62,28 @@ struct GuestSetup {
     std::vector<std::string> egress;               ///< allowed host patterns, only to tell the user inside; "" = no network
     bool volume = true;                            ///< bind /berth/volume/{workspace,home} to /workspace and /home/agent
     int max_processes_kept = 256;                  ///< ended commands whose output stays readable
+    int max_processes = 0;                         ///< processes and threads that commands may have, then EAGAIN; 0 = any
+};
+
+/// A file of the volume that was deleted while a process has it open or mapped: what a checkpoint cannot keep.
+struct DeletedFile {
+    std::string path;                              ///< as it was, inside
+    int pid = 0;
+    std::string program;
+};
+
+/// What the guest did to stand still.
+struct Quiet {
+    int connections_closed = 0;                    ///< to the outside and from previews
+    std::vector<DeletedFile> deleted;
+};
+
+/// After a restore. Processes learn of it from /run/berth/generation (rewritten by rename: "<generation> restored" or
+/// "<generation> forked"), and those that want a signal put its number into a file /run/berth/notify/<their pid>.
+struct Renewal {
+    GuestSetup setup;
+    std::uint64_t generation = 0;
+    bool forked = false;                           ///< a copy that shall not be taken for the original: new machine id
 };
 
 /// A byte stream through the channel: a TCP connection inside, or one that a program inside opened to the proxy port.
@@ -100,11 +122,20 @@ class Guest {
     /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
     base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
     base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
-    base::Task<base::Result<std::vector<ListeningPort>>> ports();
+    /// Ports that are listened on; with `process`, only those that a command or what it started holds.
+    base::Task<base::Result<std::vector<ListeningPort>>> ports(std::string process = "");
 
     /// Files that are not on the volume, seen by the sandbox's own kernel.
     base::Task<base::Result<std::string>> read_file(std::string path, std::size_t max);
     base::Task<base::Status> write_file(std::string path, std::string bytes);
+
+    /// Before a checkpoint: closes the streams inside, so that programs see an end, and takes no new ones until `resume`,
+    /// `renew` or a new attachment. Looks for deleted files on the volume. From this call on, what others send is held back
+    /// on the host; `resume` lets it go.
+    base::Task<base::Result<Quiet>> quiesce();
+    base::Task<base::Status> resume();
+    /// As `configure`, for a sandbox that woke from an image: names, generation, and who wants to be told.
+    base::Task<base::Status> renew(Renewal renewal);
 
     /// Connects to a port that listens inside.
     base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(int port);

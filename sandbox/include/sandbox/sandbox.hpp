@@ -2,6 +2,7 @@
 #include <base/asio.hpp>
 #include <base/result.hpp>
 #include <sandbox/guest.hpp>
+#include <sandbox/image.hpp>
 
 #include <cstdint>
 #include <functional>
@@ -24,7 +25,7 @@ struct Template {
 
 /// Why a sandbox is gone.
 struct Death {
-    enum class Reason { destroyed, oom, killed, runtime_error, guest_lost };
+    enum class Reason { destroyed, oom, pids, killed, runtime_error, guest_lost, hibernated };
     Reason reason = Reason::destroyed;
     std::string detail;                    ///< one line for people: "out of memory: its limit is 512 MiB"
 };
@@ -34,6 +35,13 @@ struct Usage {
     std::uint64_t memory_bytes = 0;
     std::uint64_t cpu_ms = 0;
     int pids = 0;
+};
+
+/// A checkpoint that succeeded.
+struct Checkpointed {
+    ImageFacts facts;                      ///< for ImageStore::publish
+    std::vector<std::string> dropped;      ///< what will not be there again, for people: "3 network connections"
+    Phases phases;
 };
 
 /// One live sandbox: a slot, its runtime process and the channel to its guest.
@@ -60,6 +68,17 @@ class Sandbox {
     virtual base::Status attach_volume(std::string const& host_directory) = 0;
     virtual base::Status set_limits(Limits const&) = 0;
     virtual base::Result<Usage> usage() const = 0;
+
+    /// What an image made of it now would depend on.
+    virtual ImageFacts image_facts() const = 0;
+    /// Writes everything inside to `directory` (an empty one, of an ImageDraft) and ends the sandbox: it dies of
+    /// Reason::hibernated, and its slot is gone when this returns. Not one instruction runs inside after what was written.
+    /// On failure it goes on running, thawed, with its calls and processes, but without its network connections; what was
+    /// written is void. Errors: image_errc::open_deleted_file names file and process, and is found before anything is
+    /// touched; image_errc::refused has the runtime's words; base::errc::limit: no space; base::errc::timed_out after `limit`;
+    /// base::errc::busy: one is under way; base::errc::unavailable: it died meanwhile.
+    /// Cancelling the caller does not stop it.
+    virtual base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit) = 0;
 
     /// Kills it and removes processes, mounts, cgroup and directory; idempotent; also finishes for a half-made one.
     virtual base::Task<base::Status> destroy() = 0;

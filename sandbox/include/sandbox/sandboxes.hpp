@@ -2,6 +2,7 @@
 #include <base/asio.hpp>
 #include <base/blocking.hpp>
 #include <base/result.hpp>
+#include <sandbox/image_store.hpp>
 #include <sandbox/sandbox.hpp>
 
 #include <map>
@@ -15,6 +16,7 @@ namespace sandbox {
 struct PoolTarget {
     int ready = 8;                         ///< booted and frozen
     int awake = 2;                         ///< of those, kept thawed and touched, so that the next claim meets warm caches
+    int blank = 1;                         ///< made but not booted: a restore from an image takes one of these
 };
 
 struct Options {
@@ -26,11 +28,28 @@ struct Options {
     int max_sandboxes = 1024;
     int max_boots = 2;                     ///< at once; two fill two cores
     base::milliseconds boot_limit{20'000};
+    base::milliseconds restore_limit{60'000};
+    /// Guest builds that images still need (ImageFacts::guest_build): their programs are kept by `sweep`.
+    std::set<std::string> kept_guests;
 };
 
 struct Taken {
     std::shared_ptr<Sandbox> sandbox;      ///< thawed
     bool warm = false;                     ///< from the pool
+};
+
+struct RestoreRequest {
+    OpenImage image;
+    std::string template_name;
+    std::string volume_directory;          ///< attached before the restore; "" for none
+    Limits limits;                         ///< memory at least what the image holds, or it dies of it
+    Renewal renewal;
+};
+
+struct Restored {
+    std::shared_ptr<Sandbox> sandbox;      ///< thawed, renewed, and like any other from now on
+    bool warm = false;                     ///< into a slot of the stock
+    Phases phases;
 };
 
 struct SweepReport {
@@ -47,6 +66,11 @@ class Sandboxes {
     /// Warm from stock, else a cold boot: bounded, first come first served. errc::busy at max_sandboxes, errc::not_found
     /// for an unknown template.
     virtual base::Task<base::Result<Taken>> take(std::string template_name) = 0;
+    /// Wakes an image in a slot of its own. Errors: image_errc::damaged, other_runtime, other_template, other_cpu, refused;
+    /// base::errc::busy at max_sandboxes; base::errc::timed_out. After a failure nothing is left of the slot.
+    virtual base::Task<base::Result<Restored>> restore(RestoreRequest request) = 0;
+    /// What an image has to fit to be restored here, for ImageStore::open. errc::not_found for an unknown template.
+    virtual base::Result<ImageFacts> image_facts(std::string const& template_name) const = 0;
     /// A sandbox that an earlier server left running, its channel re-attached. errc::not_found when it is dead or gone.
     virtual base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id) = 0;
     /// At start, after the workspaces have adopted theirs: whatever else is found goes to the pool when it answers and
@@ -59,7 +83,7 @@ class Sandboxes {
     virtual base::Task<void> stop(bool destroy_all) = 0;
 
     struct Stock {
-        int ready = 0, target = 0, booting = 0;
+        int ready = 0, target = 0, booting = 0, blank = 0;
     };
     virtual std::map<std::string, Stock> stock() const = 0;
     virtual int running() const = 0;

@@ -37,7 +37,7 @@ std::vector<std::string> Runtime::command(Slot const& slot) const {
             "--ignore-cgroups"};
 }
 
-base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, std::vector<std::string> cgroups,
+base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, Start start, std::vector<std::string> cgroups,
                                      base::milliseconds limit) {
     auto fifos = slot.open_fifos();
     if (!fifos) co_return fifos.error();
@@ -45,8 +45,9 @@ base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, std::vector<std
     base::Launch launch;
     launch.argv = runtime.command(slot);
     // One process rather than `create` and `start`: 25 ms less.
-    for (auto const& word : {std::string("run"), std::string("-detach"), "-bundle=" + slot.path("bundle"),
-                             "-pid-file=" + pid_file, slot.id})
+    if (start == Start::run) launch.argv.insert(launch.argv.end(), {"run", "-detach"});
+    else launch.argv.push_back("create");
+    for (auto const& word : {"-bundle=" + slot.path("bundle"), "-pid-file=" + pid_file, slot.id})
         launch.argv.push_back(word);
     auto null = base::sys::open("/dev/null", O_RDWR);
     if (!null) co_return null.error();

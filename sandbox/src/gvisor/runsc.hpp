@@ -20,9 +20,12 @@ struct Runtime {
     std::vector<std::string> command(Slot const& slot) const;
 };
 
-/// Starts process 1 of the slot in its cgroup and hands it the FIFOs: the pid of the sentry once it runs. The bundle is
-/// there. On failure nothing may be left running, or all of it: the caller dismantles the slot.
-base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, std::vector<std::string> cgroups, base::milliseconds limit);
+/// What a new sandbox does: its guest runs, or it waits for an image to be restored into it.
+enum class Start { run, create };
+/// Starts the slot's sandbox in its cgroup and hands it the FIFOs: the pid of the sentry once it is there. So is the bundle
+/// before. On failure nothing may be left running, or all of it: the caller dismantles the slot.
+base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, Start start, std::vector<std::string> cgroups,
+                                     base::milliseconds limit);
 
 /// "20240729" of `runsc --version`, 0 when it cannot be told.
 int release_date(std::string const& version_text);

@@ -46,11 +46,11 @@ struct TestNode {
     sandbox::Options options;
     std::unique_ptr<sandbox::Sandboxes> sandboxes;
 
-    explicit TestNode(int ready = 0, int awake = 0) {
+    explicit TestNode(int ready = 0, int awake = 0, int blank = 0) {
         options.directory = directory.path + "/n";
         options.guest_binary = BERTH_GUEST;
         options.templates["base"] = {"base", kTemplate, "test"};
-        options.pool["base"] = {ready, awake};
+        options.pool["base"] = {ready, awake, blank};
         open();
     }
     ~TestNode() {

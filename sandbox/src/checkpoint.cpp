@@ -1,0 +1,183 @@
+// A sandbox to an image and back.
+#include "gvisor/control.hpp"
+#include "live.hpp"
+#include "stopwatch.hpp"
+
+#include <base/syscalls.hpp>
+#include <base/timeout.hpp>
+#include <base/uncancelled.hpp>
+
+#include <filesystem>
+
+namespace sandbox {
+
+using base::errc;
+using base::error;
+using base::milliseconds;
+
+namespace {
+
+constexpr milliseconds kPause{10'000};
+// Beyond the limit of a save that is still under way: it has to end before anything inside can go on.
+constexpr milliseconds kResume{120'000};
+constexpr std::uint64_t kRoom = 256ull << 20;    // what the runtime needs for itself while it writes
+constexpr std::size_t kMaxNamed = 3;
+
+std::string describe(std::vector<DeletedFile> const& files) {
+    std::string text;
+    for (std::size_t i = 0; i < files.size() && i < kMaxNamed; ++i)
+        text += (i ? ", " : "") + files[i].program + " (process " + std::to_string(files[i].pid) + ") has " + files[i].path +
+                " open";
+    if (files.size() > kMaxNamed) text += " and " + std::to_string(files.size() - kMaxNamed) + " more";
+    return text + ", which was deleted";
+}
+
+void empty(std::string const& directory) {
+    std::error_code ec;
+    for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec))
+        (void)base::sys::unlink(it->path());
+}
+
+}  // namespace
+
+gvisor::Runtime Live::runtime() const {
+    gvisor::Runtime r;
+    r.build = parts_.record.runtime_build;
+    r.root = parts_.runsc_root;
+    return r;
+}
+
+ImageFacts Live::image_facts() const {
+    ImageFacts facts;
+    facts.template_name = parts_.record.template_name;
+    facts.template_stamp = parts_.record.stamp;
+    facts.runtime_build = parts_.record.runtime_build;
+    facts.guest_build = parts_.record.guest_build;
+    if (parts_.cpu) facts.cpu = *parts_.cpu;
+    return facts;
+}
+
+base::Task<base::Result<Checkpointed>> Live::checkpoint(std::string directory, milliseconds limit) {
+    if (death_) co_return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
+    if (saving_) co_return error(errc::busy, "a checkpoint of the sandbox is under way");
+    auto work = save(shared_from_this(), std::move(directory), limit);
+    auto result = co_await base::uncancelled(std::move(work));
+    co_return result;
+}
+
+base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, std::string directory, milliseconds limit) {
+    self->saving_ = true;
+    Checkpointed done;
+    done.facts = self->image_facts();
+    Stopwatch watch(done.phases);
+    base::Status outcome = self->thaw();
+    bool quiet_inside = false;
+    if (outcome) {
+        auto quiet = co_await self->guest_.quiesce();
+        if (!quiet) {
+            outcome = quiet.error();
+        } else {
+            quiet_inside = true;
+            if (!quiet->deleted.empty()) outcome = error(image_errc::open_deleted_file, describe(quiet->deleted));
+            else if (int const n = quiet->connections_closed; n > 0)
+                done.dropped.push_back(std::to_string(n) + (n == 1 ? " network connection" : " network connections"));
+        }
+        watch.lap("quiesce");
+    }
+    if (outcome) {
+        // The pages that are written count as the sandbox's until the disk has them.
+        auto const used = self->usage();
+        Limits roomy = self->parts_.limits;
+        roomy.memory_bytes += (used ? used->memory_bytes : roomy.memory_bytes) + kRoom;
+        (void)self->parts_.cgroup.set(roomy);
+        outcome = co_await self->save_paused(directory, limit, &done.phases);
+        watch.skip();
+    }
+    if (outcome && self->death_) outcome = error(errc::unavailable, "the sandbox died: " + self->death_->detail);
+    if (outcome) {
+        self->saving_ = false;
+        self->die({Death::Reason::hibernated, "it was put to sleep"});
+        auto gone = co_await self->destroy();
+        watch.lap("clean_up");
+        // The image is whole, whatever became of the slot: a later sweep removes what is left.
+        (void)gone;
+        co_return done;
+    }
+    empty(directory);
+    if (!self->death_) {
+        (void)self->parts_.cgroup.set(self->parts_.limits);
+        if (quiet_inside) (void)co_await self->guest_.resume();
+    }
+    self->saving_ = false;
+    co_return outcome.error();
+}
+
+base::Task<base::Status> Live::save_paused(std::string directory, milliseconds limit, Phases* phases) {
+    auto const self = shared_from_this();
+    Stopwatch watch(*phases);
+    auto const rt = runtime();
+    if (auto s = parts_.slot.mark_paused(); !s) co_return s;
+    // First, so that everything stands still until this is decided: after a save the runtime lets its own pause go.
+    auto outcome = co_await gvisor::pause(rt, parts_.slot, kPause);
+    watch.lap("pause");
+    bool const paused = bool(outcome);
+    if (paused) {
+        outcome = co_await gvisor::checkpoint(rt, parts_.slot, directory, limit);
+        watch.lap("save");
+        if (outcome) co_return outcome;
+    }
+    if (death_) co_return error(errc::unavailable, "the sandbox died: " + death_->detail);
+    // A pause that got no answer may have happened or not, and one resume too many ends the runtime.
+    if (paused) {
+        auto resumed = co_await gvisor::resume(rt, parts_.slot, kResume);
+        if (!resumed && !death_) {
+            die({Death::Reason::runtime_error, "it did not go on after a checkpoint failed: " + resumed.error().message()});
+            kill_now();
+        }
+        (void)parts_.slot.unmark_paused();
+    } else {
+        (void)co_await unpause();
+    }
+    co_return outcome;
+}
+
+base::Task<base::Status> Live::unpause() {
+    auto const self = shared_from_this();
+    // Only when it does stand still: the runtime does not survive to be resumed when it is not paused.
+    auto ping = [](std::shared_ptr<Live> one) -> base::Task<base::Result<bool>> {
+        auto answered = co_await one->guest_.ping();
+        if (!answered) co_return answered.error();
+        co_return true;
+    };
+    auto answer = ping(self);
+    auto answered = co_await base::with_timeout(std::move(answer), milliseconds(3'000), "the guest's answer");
+    if (!answered && !death_)
+        if (auto resumed = co_await gvisor::resume(runtime(), parts_.slot, kResume); !resumed) co_return resumed;
+    co_return parts_.slot.unmark_paused();
+}
+
+base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, milliseconds limit, Phases* phases) {
+    auto const self = shared_from_this();
+    Stopwatch watch(*phases);
+    auto const died = [this] {
+        return error(image_errc::refused, "the sandbox died while it was restored: " + death_->detail);
+    };
+    auto loaded = co_await gvisor::restore(runtime(), parts_.slot, image.directory, limit);
+    watch.lap("load");
+    if (death_) co_return died();
+    if (!loaded) {
+        // A runtime that broke off said nothing: what it could not digest was the image.
+        bool const silent = loaded.error().code == asio::error::eof;
+        if (silent) co_return error(image_errc::refused, "the runtime ended while it read the image");
+        co_return loaded;
+    }
+    auto renewed = co_await guest_.renew(std::move(renewal));
+    watch.lap("renew");
+    if (death_) co_return died();
+    if (!renewed) co_return error(image_errc::refused, "after the restore: " + renewed.error().message());
+    parts_.record.guest_build = image.info.facts.guest_build;
+    parts_.record.blank = false;
+    co_return parts_.slot.write_record(parts_.record);
+}
+
+}  // namespace sandbox

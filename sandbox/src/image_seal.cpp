@@ -1,0 +1,237 @@
+#include "image_seal.hpp"
+
+#include <base/files.hpp>
+#include <base/hash.hpp>
+#include <base/syscalls.hpp>
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+namespace sandbox::seal {
+
+using base::Json;
+
+namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kBuffer = 256 * 1024;          // stays in the processor's cache between reading and tagging
+constexpr std::size_t kMaxManifest = 64 << 20;
+constexpr std::size_t kTag = 16;
+
+struct FreeMac {
+    void operator()(EVP_MAC* mac) const { EVP_MAC_free(mac); }
+    void operator()(EVP_MAC_CTX* context) const { EVP_MAC_CTX_free(context); }
+};
+
+class Tagger {
+  public:
+    Tagger() : mac_(EVP_MAC_fetch(nullptr, "POLY1305", nullptr)), context_(mac_ ? EVP_MAC_CTX_new(mac_.get()) : nullptr) {}
+    bool begin(std::string const& key) {
+        return context_ && EVP_MAC_init(context_.get(), reinterpret_cast<unsigned char const*>(key.data()), key.size(),
+                                        nullptr) == 1;
+    }
+    void add(char const* bytes, std::size_t n) {
+        (void)EVP_MAC_update(context_.get(), reinterpret_cast<unsigned char const*>(bytes), n);
+    }
+    std::string end() {
+        unsigned char tag[kTag];
+        std::size_t size = 0;
+        if (EVP_MAC_final(context_.get(), tag, &size, sizeof tag) != 1) return {};
+        return {reinterpret_cast<char*>(tag), size};
+    }
+
+  private:
+    std::unique_ptr<EVP_MAC, FreeMac> mac_;
+    std::unique_ptr<EVP_MAC_CTX, FreeMac> context_;
+};
+
+std::string piece_key(base::Secret const& key, std::string const& salt, std::string const& name, std::size_t index) {
+    return base::hmac_sha256(key.reveal(), "piece\n" + salt + "\n" + name + "\n" + std::to_string(index));
+}
+
+bool is_zero(char const* page) {
+    // Most pages differ at once.
+    return page[0] == 0 && std::memcmp(page, page + 1, kPage - 1) == 0;
+}
+
+// Runs of zero pages within the buffer, given back to the disk.
+void punch(int fd, char const* bytes, std::size_t n, std::uint64_t at) {
+    std::size_t run = 0;
+    auto const give_back = [&](std::size_t end) {
+        if (run > 0)
+            (void)::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at + end - run),
+                              static_cast<off_t>(run));
+        run = 0;
+    };
+    std::size_t offset = 0;
+    for (; offset + kPage <= n; offset += kPage) {
+        if (is_zero(bytes + offset)) run += kPage;
+        else give_back(offset);
+    }
+    give_back(offset);
+}
+
+base::Result<SealedFile> tag_file(std::string const& directory, std::string const& name, base::Secret const& key,
+                                  std::string const& salt, bool punch_holes) {
+    auto const path = directory + "/" + name;
+    auto fd = base::sys::open(path, (punch_holes ? O_RDWR : O_RDONLY) | O_NOFOLLOW);
+    if (!fd) return fd.error();
+    (void)::posix_fadvise(fd->get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+    SealedFile out;
+    out.name = name;
+    std::vector<char> buffer(kBuffer);
+    Tagger tagger;
+    for (bool end = false; !end;) {
+        if (!tagger.begin(piece_key(key, salt, name, out.tags.size())))
+            return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
+        std::size_t piece = 0;
+        while (piece < kPiece) {
+            ssize_t const n = ::read(fd->get(), buffer.data(), std::min(buffer.size(), kPiece - piece));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return base::errno_error("read " + path);
+            if (n == 0) {
+                end = true;
+                break;
+            }
+            auto const got = static_cast<std::size_t>(n);
+            tagger.add(buffer.data(), got);
+            if (punch_holes) punch(fd->get(), buffer.data(), got, out.size);
+            out.size += got;
+            piece += got;
+        }
+        out.tags.push_back(tagger.end());
+    }
+    return out;
+}
+
+Json to_json(Manifest const& m) {
+    auto const& i = m.info;
+    Json files = Json::array();
+    for (auto const& f : m.files) {
+        std::string tags;
+        for (auto const& tag : f.tags) tags += tag;
+        files.push_back({{"name", f.name}, {"size", f.size}, {"tags", base::base64_encode(tags)}});
+    }
+    return {{"format", 1},
+            {"workspace", i.ref.workspace_id},
+            {"image", i.ref.image_id},
+            {"generation", i.ref.generation},
+            {"template", i.facts.template_name},
+            {"stamp", i.facts.template_stamp},
+            {"runtime", i.facts.runtime_build},
+            {"guest", i.facts.guest_build},
+            {"cpu", {{"vendor", i.facts.cpu.vendor}, {"family", i.facts.cpu.family}, {"features", i.facts.cpu.features}}},
+            {"created_ms", i.created_ms},
+            {"bytes", i.bytes},
+            {"salt", base::base64_encode(m.salt)},
+            {"files", std::move(files)}};
+}
+
+Manifest from_json(Json const& j) {
+    Manifest m;
+    auto& i = m.info;
+    if (j.at("format").get<int>() != 1) throw std::runtime_error("an unknown format");
+    i.ref.workspace_id = j.at("workspace").get<std::string>();
+    i.ref.image_id = j.at("image").get<std::string>();
+    i.ref.generation = j.at("generation").get<std::uint64_t>();
+    i.facts.template_name = j.at("template").get<std::string>();
+    i.facts.template_stamp = j.at("stamp").get<std::string>();
+    i.facts.runtime_build = j.at("runtime").get<std::string>();
+    i.facts.guest_build = j.at("guest").get<std::string>();
+    i.facts.cpu.vendor = j.at("cpu").at("vendor").get<std::string>();
+    i.facts.cpu.family = j.at("cpu").at("family").get<std::string>();
+    i.facts.cpu.features = j.at("cpu").at("features").get<std::vector<std::string>>();
+    i.created_ms = j.at("created_ms").get<std::int64_t>();
+    i.bytes = j.at("bytes").get<std::uint64_t>();
+    if (!base::base64_decode(j.at("salt").get<std::string>(), m.salt)) throw std::runtime_error("its salt");
+    for (auto const& one : j.at("files")) {
+        SealedFile f;
+        f.name = one.at("name").get<std::string>();
+        f.size = one.at("size").get<std::uint64_t>();
+        std::string tags;
+        if (!base::base64_decode(one.at("tags").get<std::string>(), tags) || tags.size() % kTag != 0)
+            throw std::runtime_error("its tags");
+        for (std::size_t at = 0; at < tags.size(); at += kTag) f.tags.push_back(tags.substr(at, kTag));
+        m.files.push_back(std::move(f));
+    }
+    return m;
+}
+
+std::string manifest_tag(base::Secret const& key, std::string const& text) {
+    return base::base64_encode(base::hmac_sha256(key.reveal(), "manifest\n" + text));
+}
+
+}  // namespace
+
+base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
+                                                std::string const& salt, bool punch_holes) {
+    std::vector<std::string> names;
+    std::error_code ec;
+    for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec)) {
+        std::string const name = it->path().filename();
+        if (it->is_regular_file(ec) && !it->is_symlink(ec) && !name.starts_with(kManifest)) names.push_back(name);
+    }
+    if (ec) return base::error(base::errc::not_found, directory + ": " + ec.message());
+    std::sort(names.begin(), names.end());
+    std::vector<SealedFile> out;
+    for (auto const& name : names) {
+        auto file = tag_file(directory, name, key, salt, punch_holes);
+        if (!file) return file.error();
+        out.push_back(std::move(*file));
+    }
+    return out;
+}
+
+base::Status write(std::string const& directory, Manifest const& manifest, base::Secret const& key) {
+    auto const text = base::dump(to_json(manifest));
+    // The tag stands on a line of its own, over the very bytes of the other.
+    return base::replace_file(directory + "/" + kManifest, text + "\n" + manifest_tag(key, text) + "\n", 0600);
+}
+
+base::Result<Manifest> read(std::string const& directory, base::Secret const& key) {
+    auto file = base::read_file(directory + "/" + kManifest, kMaxManifest);
+    if (!file) {
+        if (file.error().code.value() == ENOENT) return base::error(base::errc::not_found, "no such memory image");
+        return file.error();
+    }
+    auto const line = file->find('\n');
+    auto const text = file->substr(0, line);
+    auto const tag = line == file->npos ? std::string() : file->substr(line + 1);
+    if (!base::constant_time_equal(tag, manifest_tag(key, text) + "\n"))
+        return error(image_errc::damaged, "the memory image's seal does not fit its manifest");
+    auto j = base::parse_json(text, base::JsonLimits{kMaxManifest, 8});
+    if (!j) return error(image_errc::damaged, "the memory image's manifest: " + j.error().message());
+    try {
+        return from_json(*j);
+    } catch (std::exception const& e) {
+        return error(image_errc::damaged, std::string("the memory image's manifest: ") + e.what());
+    }
+}
+
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key) {
+    for (auto const& sealed : manifest.files) {
+        struct stat st{};
+        auto const path = directory + "/" + sealed.name;
+        if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos || ::lstat(path.c_str(), &st) != 0 ||
+            !S_ISREG(st.st_mode) || static_cast<std::uint64_t>(st.st_size) != sealed.size)
+            return error(image_errc::damaged, "the memory image's " + sealed.name + " is missing or of another size");
+        auto found = tag_file(directory, sealed.name, key, manifest.salt, false);
+        if (!found) return found.error();
+        bool same = found->size == sealed.size && found->tags.size() == sealed.tags.size();
+        for (std::size_t i = 0; same && i < sealed.tags.size(); ++i)
+            same = base::constant_time_equal(found->tags[i], sealed.tags[i]);
+        if (!same) return error(image_errc::damaged, "the memory image's " + sealed.name + " was changed");
+    }
+    return {};
+}
+
+}  // namespace sandbox::seal

@@ -1,0 +1,46 @@
+#pragma once
+#include <base/ids.hpp>
+#include <base/json.hpp>
+#include <base/result.hpp>
+#include <sandbox/image_store.hpp>
+
+#include <string>
+#include <vector>
+
+namespace sandbox {
+
+/// What makes a published image: a keyed tag over each piece of each file, and over the manifest that lists them beside what
+/// the image is. Nothing of an image is believed before `check` has passed.
+///
+/// The tags of the pieces are Poly1305 (RFC 8439), each with a one-time key that HMAC-SHA256 derives from the node's key, the
+/// seal's random salt, the file's name and the piece's place; the manifest has an HMAC-SHA256 of its own. Measured here for
+/// 64 MiB: Poly1305 9 ms, AES-256-GMAC 16, SHA-256 with the processor's help 89, BLAKE2b 173.
+namespace seal {
+
+struct SealedFile {
+    std::string name;
+    std::uint64_t size = 0;
+    std::vector<std::string> tags;                 ///< one for each kPiece bytes
+};
+
+struct Manifest {
+    ImageInfo info;
+    std::string salt;
+    std::vector<SealedFile> files;
+};
+
+inline constexpr std::size_t kPiece = 4 << 20;
+inline constexpr char const* kManifest = "manifest.json";
+
+/// Tags every regular file in the directory, punching holes where whole pages are zero. Blocks.
+base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
+                                                std::string const& salt, bool punch_holes);
+/// Writes the sealed manifest.
+base::Status write(std::string const& directory, Manifest const& manifest, base::Secret const& key);
+/// Reads it and checks its own tag, not the files'. image_errc::damaged.
+base::Result<Manifest> read(std::string const& directory, base::Secret const& key);
+/// Reads every byte and compares. image_errc::damaged names the file. Blocks.
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key);
+
+}  // namespace seal
+}  // namespace sandbox

@@ -68,8 +68,7 @@ Json setup_request(char const* op, GuestSetup const& setup) {
                 {"env", setup.env},
                 {"egress", setup.egress},
                 {"volume", setup.volume},
-                {"max_processes_kept", setup.max_processes_kept},
-                {"max_processes", setup.max_processes}};
+                {"max_processes_kept", setup.max_processes_kept}};
 }
 
 constexpr std::size_t kMaxReported = 100;
@@ -172,10 +171,9 @@ base::Task<base::Result<std::vector<ProcessView>>> Guest::processes() {
     co_return out;
 }
 
-base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports(std::string process) {
+base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports() {
     auto const channel = channel_;
     Json request{{"op", "ports"}};
-    if (!process.empty()) request["process"] = std::move(process);
     auto reply = co_await channel->call(std::move(request), {}, kMargin);
     if (!reply) co_return reply.error();
     std::vector<ListeningPort> out;

@@ -62,7 +62,6 @@ struct GuestSetup {
     std::vector<std::string> egress;               ///< allowed host patterns, only to tell the user inside; "" = no network
     bool volume = true;                            ///< bind /berth/volume/{workspace,home} to /workspace and /home/agent
     int max_processes_kept = 256;                  ///< ended commands whose output stays readable
-    int max_processes = 0;                         ///< processes and threads that commands may have, then EAGAIN; 0 = any
 };
 
 /// A file of the volume that was deleted while a process has it open or mapped: what a checkpoint cannot keep.
@@ -122,8 +121,7 @@ class Guest {
     /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
     base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
     base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
-    /// Ports that are listened on; with `process`, only those that a command or what it started holds.
-    base::Task<base::Result<std::vector<ListeningPort>>> ports(std::string process = "");
+    base::Task<base::Result<std::vector<ListeningPort>>> ports();
 
     /// Files that are not on the volume, seen by the sandbox's own kernel.
     base::Task<base::Result<std::string>> read_file(std::string path, std::size_t max);

@@ -1,5 +1,9 @@
 #include "engine.hpp"
 
+#include "completion.hpp"
+#include "prompts.hpp"
+#include "resources.hpp"
+
 #include <base/files.hpp>
 #include <base/ids.hpp>
 #include <base/syscalls.hpp>
@@ -123,7 +127,11 @@ Task<void> Engine::start(Filling filling) {
                 };
             features.tools.push_back(std::move(tool));
         }
+    features.resources = resources(*tools_);
+    features.prompts = prompts(*tools_);
+    features.complete = completion(*tools_, features.prompts);
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
+    announce_changes(*workspaces_, mcp_->hub());
     auto const report = co_await workspaces_->recover();
     spdlog::info(
         "recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers "

@@ -146,9 +146,13 @@ void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     if (op == "read_file") return read_file(link_, id, j);
     if (op == "write_file") return write_file(link_, id, j, raw);
     if (op == "ports") {
+        auto const of = j.value("process", "");     // "" = everyone's
+        auto const found = listeners();
+        auto const members = of.empty() || found.empty() ? std::vector<pid_t>() : processes_.members(of);
         auto all = Json::array();
-        for (auto const& l : listeners())
-            all.push_back({{"port", l.port}, {"address", l.address}, {"pid", l.pid}, {"program", l.program}});
+        for (auto const& l : found)
+            if (of.empty() || std::find(members.begin(), members.end(), l.pid) != members.end())
+                all.push_back({{"port", l.port}, {"address", l.address}, {"pid", l.pid}, {"program", l.program}});
         return link_.reply(id, Json{{"ports", std::move(all)}});
     }
     link_.fail(id, "invalid", "unknown operation: " + op);

@@ -23,6 +23,11 @@ pid_t Processes::leader(Process const& p) const {
     return p.pid;
 }
 
+std::vector<pid_t> Processes::members(std::string const& id) const {
+    auto const it = by_id_.find(id);
+    return it == by_id_.end() ? std::vector<pid_t>() : tree_members(leader(*it->second), id);
+}
+
 /// True when nobody is left. Whoever was signalled before is spared until SIGKILL; a child forked between the look and the
 /// signal is met the next time.
 bool Processes::signal_tree(Process& p, int signal) {

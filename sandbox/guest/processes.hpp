@@ -67,6 +67,7 @@ class Processes {
     void stop(std::uint32_t request, Json const&);
     void list(std::uint32_t request);
 
+    std::vector<pid_t> members(std::string const& id) const;    ///< who lives of a command's tree; none for an unknown one
     void child_ended();               ///< SIGCHLD
     void forget_waiters();            ///< their server is gone
 

@@ -171,9 +171,10 @@ base::Task<base::Result<std::vector<ProcessView>>> Guest::processes() {
     co_return out;
 }
 
-base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports() {
+base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports(std::string process) {
     auto const channel = channel_;
     Json request{{"op", "ports"}};
+    if (!process.empty()) request["process"] = std::move(process);
     auto reply = co_await channel->call(std::move(request), {}, kMargin);
     if (!reply) co_return reply.error();
     std::vector<ListeningPort> out;

@@ -185,7 +185,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     created.view = view(*w);
     created.warm = warm;
     created.ready_ms = std::chrono::duration<double, std::milli>(base::Clock::now() - begun).count();
-    if (changed) changed(w->record.id, true);
+    tell(*w, true);
     co_return created;
 }
 

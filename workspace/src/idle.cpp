@@ -61,6 +61,8 @@ Task<void> Workspaces::Impl::idle_look(Ptr w) {
         case IdleStep::freeze:
             if (auto s = w->sandbox->freeze(); !s)
                 spdlog::warn("workspace {}: {}", w->record.id, s.error().message());
+            else
+                tell(*w);
             break;
         case IdleStep::stop:
             spdlog::info("workspace {}: idle for {} s, stopped; its files stay", w->record.id,

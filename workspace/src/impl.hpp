@@ -25,6 +25,7 @@ struct Workspaces::Impl {
     Ptr find_by(std::string const& owner, std::string registry::WorkspaceRecord::*field,
                 std::string const& value) const;
     View view(Workspace const&) const;
+    void tell(Workspace const&, bool list = false) const;  ///< its state changed; `list`: it came or went
 
     // lifecycle.cpp: every change of a workspace's sandbox. The caller holds the workspace's turn.
     Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, bool insert);
@@ -58,7 +59,7 @@ struct Workspaces::Impl {
     std::unordered_map<std::string, Ptr> table;
     std::unordered_map<std::string, registry::ProcessRecord>
         processes;  ///< started by this server, newest state known
-    std::function<void(std::string const&, bool)> changed;
+    std::function<void(Change const&)> changed;
     asio::steady_timer idle_timer;
     Turn creating;  ///< for requests that name something which must be unique
     bool stopping = false;

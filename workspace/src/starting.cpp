@@ -86,8 +86,10 @@ Task<Status> Workspaces::Impl::wake(Ptr w, bool& restarted) {
     if (w->deleted)
         co_return base::error(base::errc::not_found, "workspace " + w->record.id + " was deleted");
     if (w->sandbox && w->sandbox->alive()) {
-        if (w->sandbox->frozen()) co_return w->sandbox->thaw();
-        co_return Status();
+        if (!w->sandbox->frozen()) co_return Status();
+        auto thawed = w->sandbox->thaw();
+        if (thawed) tell(*w);
+        co_return thawed;
     }
     w->starting = true;
     auto volume = co_await volumes.open_volume(w->record.volume);
@@ -103,6 +105,7 @@ Task<Status> Workspaces::Impl::wake(Ptr w, bool& restarted) {
     auto started = co_await start(w, std::move(*taken), std::move(*volume), false);
     w->starting = false;
     restarted = started.has_value();
+    if (restarted) tell(*w);
     co_return started;
 }
 
@@ -146,7 +149,7 @@ Task<Status> Workspaces::Impl::put_to_sleep(Ptr w, std::string why) {
     auto recorded = sandbox ? co_await records.update_workspace(w->record) : Status();
     if (sandbox) (void)co_await sandbox->destroy();
     (void)co_await volumes.release(w->record.volume);
-    if (changed) changed(w->record.id, false);
+    tell(*w);
     co_return recorded;
 }
 
@@ -178,7 +181,7 @@ Task<void> Workspaces::Impl::bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead,
         if (!lost.empty()) (void)co_await records.put_processes(std::move(lost));
     }
     (void)co_await dead->destroy();
-    if (changed) changed(w->record.id, false);
+    tell(*w);
 }
 
 Task<Status> Workspaces::Impl::destroy(Ptr w) {
@@ -193,7 +196,7 @@ Task<Status> Workspaces::Impl::destroy(Ptr w) {
     std::erase_if(processes, [&](auto const& p) { return p.second.workspace == w->record.id; });
     auto gone = co_await records.delete_workspace(w->record.id);
     table.erase(w->record.id);
-    if (changed) changed(w->record.id, true);
+    tell(*w, true);
     co_return gone;
 }
 

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 
 namespace workspace {
 
@@ -186,10 +187,12 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     bool const inside = !path.starts_with("/") || below("/workspace") || home;
     Place place;
     place.path = path;
+    place.workspace = (*w)->record.id;
     if (!inside) co_return place;
     auto volume = co_await impl_->volumes.open_volume((*w)->record.volume);
     if (!volume) co_return volume.error();
     place.volume = *volume;
+    place.home = home;
     place.root = home ? &place.volume->home() : &place.volume->files();
     if (home)
         place.path = rest(path[0] == '~' ? "~" : "/home/agent");
@@ -238,7 +241,22 @@ void Workspaces::remember(registry::ProcessRecord record) {
     known.insert_or_assign(id, std::move(record));
 }
 
-void Workspaces::on_change(std::function<void(std::string const&, bool)> handler) {
+void Workspaces::Impl::tell(Workspace const& w, bool list) const {
+    if (!changed) return;
+    Change const change{w.record.id, list, ""};
+    changed(change);
+}
+
+void Workspaces::file_changed(Place const& place) {
+    if (!impl_->changed || !place.root) return;
+    auto path = std::filesystem::path(place.path).lexically_normal().string();
+    if (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    if (place.home) path = path == "." ? "~" : "~/" + path;
+    Change const change{place.workspace, false, std::move(path)};
+    impl_->changed(change);
+}
+
+void Workspaces::on_change(std::function<void(Change const&)> handler) {
     impl_->changed = std::move(handler);
 }
 std::size_t Workspaces::count() const { return impl_->table.size(); }

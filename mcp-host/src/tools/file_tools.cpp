@@ -140,6 +140,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             };
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto const written = value_of(std::move(result));
+            t.workspaces.file_changed(place);
             co_return ToolResult::text((written.created ? "Created " : "Wrote ") + a.string("path") + ", " +
                                            std::to_string(written.bytes) + " bytes.",
                                        {{"path", a.string("path")},
@@ -178,6 +179,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             };
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto edited = value_of(std::move(result));
+            t.workspaces.file_changed(place);
             Json out = {{"path", a.string("path")},
                         {"sha256", edited.sha256},
                         {"replacements", edited.replacements},
@@ -305,6 +307,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                           auto work = [from, to, a, change] { return change.work(from, to, a); };
                           auto done = co_await base::blocking(t.pool, std::move(work));
                           require(done);
+                          if (change.name != std::string_view("copy_file")) t.workspaces.file_changed(from);
+                          if (change.two) t.workspaces.file_changed(to);
                           auto const end = change.two ? a.string("to") : a.string("path");
                           co_return ToolResult::text("Done: " + end, {{"path", end}});
                       }));

@@ -1,4 +1,4 @@
-#include "tools.hpp"
+#include "process_view.hpp"
 #include <base/ids.hpp>
 
 #include <signal.h>
@@ -11,10 +11,13 @@ namespace {
 constexpr std::int64_t kMaxWait = 3'600'000;
 constexpr std::size_t kDefaultOutput = 12'000;
 
-Json const kProcess = {{"process_id", "string"},  {"state", "string"},      {"exit_code", "integer"},
-                       {"signal", "integer"},     {"reason", "string"},     {"duration_ms", "integer"},
-                       {"output", "string"},      {"truncated", "boolean"}, {"total_bytes", "integer"},
-                       {"output_path", "string"}, {"cursor", "integer"}};
+Json const kProcess = {
+    {"process_id", "string"},   {"state", "string"},
+    {"exit_code", "integer"},   {"signal", "integer"},
+    {"reason", "string"},       {"duration_ms", "integer"},
+    {"output", "string"},       {"truncated", "boolean"},
+    {"total_bytes", "integer"}, {"output_path", "string"},
+    {"cursor", "integer"},      {"new_ports", {{"type", "array"}, {"items", {{"type", "integer"}}}}}};
 
 Json structured(sandbox::ProcessView const& p, std::string output) {
     Json j = {{"process_id", p.id},
@@ -30,16 +33,18 @@ Json structured(sandbox::ProcessView const& p, std::string output) {
     return j;
 }
 
-std::string ending(sandbox::ProcessView const& p) {
-    if (p.running)
-        return "[still running as " + p.id + "; read_process_output waits for more, stop_process ends it]";
-    if (p.signal) return "[ended by signal " + std::to_string(p.signal) + " (" + p.reason + ")]";
-    return "[exit code " + std::to_string(p.exit_code) + "]";
-}
-
 std::string joined(std::string text, std::string const& last) {
     if (!text.empty() && text.back() != '\n') text += '\n';
     return text + last;
+}
+
+// What the command began to listen on.
+void add_ports(std::vector<int> const& ports, Json& out, std::string& text) {
+    if (ports.empty()) return;
+    out["new_ports"] = ports;
+    text = joined(std::move(text), "[listening on port");
+    for (auto const port : ports) text += (port == ports.front() ? " " : ", ") + std::to_string(port);
+    text += "]";
 }
 
 int signal_number(std::string const& name) {
@@ -129,7 +134,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             } guard{t, call.caller().principal, lease.id(), spec.id, finished};
             auto const id = spec.id;
             auto const command = spec.command;
-            auto started = co_await lease.guest().start(std::move(spec));
+            auto starting = lease.guest().start(std::move(spec));
+            auto started = co_await with_progress(&call, lease.guest(), id, std::move(starting));
             finished = started || !base::is(started.error(), base::errc::cancelled);
             if (!started) {
                 if (!finished) throw ToolFailure(started.error());
@@ -151,7 +157,12 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             }
             Json out = structured(*started, text);
             if (background && started->running) out["reason"] = "background";
-            std::string shown = joined(std::move(text), ending(*started));
+            // A look of its own, which only a command that went on for its whole wait can afford.
+            if (started->running && !background) {
+                auto const ports = co_await ports_of(lease.guest(), id);
+                add_ports(ports, out, text);
+            }
+            std::string shown = joined(std::move(text), ending_line(*started));
             if (lease.restarted())
                 shown += "\n[the workspace had been stopped and was started again from its files]";
             co_return ToolResult::text(std::move(shown), std::move(out));
@@ -184,36 +195,15 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto found = co_await t.workspaces.process(call.caller().principal, a.string("process_id"));
             auto record = value_of(std::move(found));
             auto const tail_lines = a.integer("tail_lines", 0);
-            auto offset = static_cast<std::uint64_t>(a.integer("cursor", 0));
-            auto const view = value_of(t.workspaces.get(call.caller().principal, record.workspace));
-            sandbox::ProcessView p;
-            bool live = record.generation == view.generation && view.state != "stopped";
-            if (live) {
-                auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
-                auto lease = value_of(std::move(awake));
-                if (tail_lines) offset = record.total_bytes > 200'000 ? record.total_bytes - 200'000 : 0;
-                auto read = co_await lease.guest().read(record.id, offset, tail_lines ? 256 * 1024 : 48'000,
-                                                        base::milliseconds(a.integer("wait_ms", 0)));
-                live = read.has_value();
-                if (read) {
-                    p = std::move(*read);
-                    t.workspaces.remember(record_of(record.workspace, record.generation, record.command, p));
-                } else if (!base::is(read.error(), base::errc::not_found)) {
-                    throw ToolFailure(read.error());
-                }
-            }
-            if (!live) {
-                p.id = record.id;
-                p.exit_code = record.exit_code;
-                p.signal = record.signal;
-                p.reason = record.reason.empty() ? "lost" : record.reason;
-                p.started_ms = record.started_ms;
-                p.ended_ms = record.ended_ms;
-                p.total_bytes = record.total_bytes;
-                p.offset = std::max(offset, record.tail_offset);
-                if (p.offset - record.tail_offset < record.tail.size())
-                    p.output = record.tail.substr(p.offset - record.tail_offset);
-            }
+            OutputPart part;
+            part.offset = static_cast<std::uint64_t>(a.integer("cursor", 0));
+            part.newest = tail_lines > 0;
+            if (part.newest) part.max = 256 * 1024;
+            part.wait = base::milliseconds(a.integer("wait_ms", 0));
+            auto looked =
+                co_await look_at_process(t, call.caller().principal, std::move(record), part, &call);
+            auto const look = value_of(std::move(looked));
+            auto const& p = look.view;
             auto const next = p.offset + p.output.size();
             std::string text = plain_text(p.output);
             if (auto const needle = a.string("grep"); !needle.empty() || tail_lines) {
@@ -234,7 +224,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             Json out = structured(p, text);
             if (p.running) out["reason"] = "running";
             out["cursor"] = next;
-            co_return ToolResult::text(joined(std::move(text), ending(p)), std::move(out));
+            add_ports(look.ports, out, text);
+            co_return ToolResult::text(joined(std::move(text), ending_line(p)), std::move(out));
         }));
 
     tools.push_back(make_tool(
@@ -265,7 +256,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             Json out = structured(p, text);
             if (p.running) out["reason"] = "running";
             out["cursor"] = p.offset + p.output.size();
-            co_return ToolResult::text(joined(std::move(text), ending(p)), std::move(out));
+            co_return ToolResult::text(joined(std::move(text), ending_line(p)), std::move(out));
         }));
 
     tools.push_back(make_tool(
@@ -290,7 +281,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             auto p = value_of(std::move(stopped));
             t.workspaces.remember(record_of(record.workspace, record.generation, record.command, p));
             Json out = structured(p, "");
-            co_return ToolResult::text(ending(p), std::move(out));
+            co_return ToolResult::text(ending_line(p), std::move(out));
         }));
     return tools;
 }

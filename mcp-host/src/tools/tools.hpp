@@ -65,6 +65,9 @@ std::vector<mcp::Tool> file_tools(Tools&);
 
 Field workspace_id_field();
 
+/// A workspace as workspace_get and its resource show it.
+Json shown(workspace::View const&);
+
 /// Text for a model: UTF-8, without terminal escapes, with the last state of each progress line.
 std::string plain_text(std::string_view output);
 

@@ -2,7 +2,6 @@
 #include <base/hash.hpp>
 
 namespace host {
-namespace {
 
 Json shown(workspace::View const& v) {
     Json j = {{"workspace_id", v.id},          {"state", v.state},
@@ -14,6 +13,8 @@ Json shown(workspace::View const& v) {
     if (!v.last_error.empty()) j["last_error"] = v.last_error;
     return j;
 }
+
+namespace {
 
 Json const kShown = {{"workspace_id", "string"}, {"name", "string"},       {"state", "string"},
                      {"template", "string"},     {"cwd", "string"},        {"cpus", "number"},

@@ -121,7 +121,8 @@ class Guest {
     /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
     base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
     base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
-    base::Task<base::Result<std::vector<ListeningPort>>> ports();
+    /// Ports that are listened on; with `process`, only those that a command or what it started holds.
+    base::Task<base::Result<std::vector<ListeningPort>>> ports(std::string process = "");
 
     /// Files that are not on the volume, seen by the sandbox's own kernel.
     base::Task<base::Result<std::string>> read_file(std::string path, std::size_t max);

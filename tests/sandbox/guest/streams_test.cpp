@@ -154,6 +154,20 @@ TEST_CASE("streams: the proxy port") {
         }
         CHECK(listed);
     }
+    SUBCASE("a command's own ports are told apart, also when a child in another session holds them") {
+        asio::ip::tcp::acceptor another(f.io.context, {asio::ip::address_v4::loopback(), 0});
+        auto s = f.spec("setsid perl -MSocket -e '$| = 1; socket(S, PF_INET, SOCK_STREAM, 0);"
+                        " bind(S, sockaddr_in(0, INADDR_LOOPBACK)); listen(S, 5);"
+                        " print +(sockaddr_in(getsockname(S)))[0], \"\\n\"; sleep 600' & wait",
+                        milliseconds(1));
+        f.start(s).value();
+        int const port = std::stoi(f.read_until(s.id, "\n"));
+        auto const own = f.io.run(f.guest.ports(s.id)).value();
+        REQUIRE(own.size() == 1);
+        CHECK(own[0].port == port);
+        CHECK(own[0].program == "perl");
+        CHECK(f.io.run(f.guest.ports("p-none")).value().empty());
+    }
     SUBCASE("no network: no proxy in the environment") {
         setup.egress.clear();
         f.io.run(f.guest.configure(setup)).value();

@@ -32,6 +32,9 @@ base::Result<FileText> read_text(base::Beneath const& root, std::string const& p
 /// The same over bytes that were read some other way (through the guest).
 base::Result<FileText> present_text(std::string const& path, std::string bytes, std::uint64_t offset, std::uint64_t limit);
 
+/// By magic number, because names lie. "" when it is none that clients display.
+std::string image_type_of(std::string_view bytes);
+
 struct Written {
     std::string sha256;                ///< of the whole file now
     std::uint64_t bytes = 0;

@@ -101,6 +101,15 @@ struct Place {
     std::shared_ptr<Volume> volume;  ///< null: through the guest
     base::Beneath const* root = nullptr;
     std::string path;
+    std::string workspace;  ///< its id, also when it was named
+    bool home = false;      ///< `root` is /home/agent, not /workspace
+};
+
+/// What changed of a workspace, for those who watch.
+struct Change {
+    std::string workspace;
+    bool list = false;  ///< it came or went
+    std::string path;   ///< of a file or directory: "src/a.py" below /workspace, "~/x"; "" = its state
 };
 
 /// The workspaces of this node: their life from creation to deletion, and how they come back after a crash.
@@ -134,8 +143,10 @@ class Workspaces {
     /// Which workspace a process belongs to. errc::not_found.
     Task<Result<registry::ProcessRecord>> process(std::string owner, std::string process_id);
     void remember(registry::ProcessRecord record);
-    /// A change of a workspace or of its files, for resource subscriptions.
-    void on_change(std::function<void(std::string const& id, bool list_changed)> handler);
+    /// Said by the one who wrote there; what commands do inside is not heard of.
+    void file_changed(Place const& place);
+    /// One handler, for every owner's changes. Called once a change is done.
+    void on_change(std::function<void(Change const&)> handler);
 
     std::size_t count() const;
     asio::any_io_executor executor() const;

@@ -11,7 +11,15 @@ constexpr std::uint64_t kPageLines = 2000;
 using base::errc;
 using base::error;
 
-// By magic number, because names lie. "" when it is none that clients display.
+std::string cut_line(std::string_view line, std::size_t room) {
+    constexpr std::size_t kNote = 100;
+    auto out = text::shown(line, room > kNote ? room - kNote : 0);
+    return out + " [line cut: it has " + std::to_string(line.size()) +
+           " bytes; use run_command for the rest]\n";
+}
+
+}  // namespace
+
 std::string image_type_of(std::string_view bytes) {
     using namespace std::string_view_literals;
     if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return "image/png";
@@ -21,15 +29,6 @@ std::string image_type_of(std::string_view bytes) {
         return "image/webp";
     return "";
 }
-
-std::string cut_line(std::string_view line, std::size_t room) {
-    constexpr std::size_t kNote = 100;
-    auto out = text::shown(line, room > kNote ? room - kNote : 0);
-    return out + " [line cut: it has " + std::to_string(line.size()) +
-           " bytes; use run_command for the rest]\n";
-}
-
-}  // namespace
 
 base::Result<FileText> present_text(std::string const& path, std::string bytes, std::uint64_t offset,
                                     std::uint64_t limit) {

@@ -62,6 +62,40 @@ struct Capture {
     }
 };
 
+// The child of `launch`, with these descriptors as its first three.
+Result<process::basic_process<asio::any_io_executor>> start(asio::any_io_executor executor, Launch const& launch,
+                                                            process::process_stdio stdio) {
+    std::string const what = "start " + launch.argv.at(0);
+    auto const program = find_program(launch.argv[0]);
+    if (program.empty()) return error(errc::unavailable, launch.argv[0] + " is not installed");
+    std::vector<UniqueFd> cgroups;
+    for (auto const& dir : launch.cgroups) {
+        auto procs = sys::open(dir + "/cgroup.procs", O_WRONLY);
+        if (!procs) return wrap(procs.error(), what);
+        cgroups.push_back(std::move(*procs));
+    }
+    auto env = launch.env;
+    bool const has_path = std::any_of(env.begin(), env.end(), [](auto const& e) { return e.starts_with("PATH="); });
+    if (!has_path) env.push_back(std::string("PATH=") + kPath);
+    std::vector<std::string> const arguments(launch.argv.begin() + 1, launch.argv.end());
+    boost::system::error_code ec;
+    ChildSetup setup{cgroups};
+    process::process_environment environment(env);
+    process::process_start_dir start_dir(launch.cwd);
+    process::posix::default_launcher launcher;
+    pid_t const us = ::getpid();
+    try {
+        auto child = launcher(executor, ec, boost::filesystem::path(program), arguments, std::move(stdio),
+                              std::move(environment), std::move(start_dir), setup);
+        if (ec) return Error{ec, what};
+        return child;
+    } catch (...) {
+        // The launcher prepares Asio in the child too, which can throw: the child must not go on as a second us.
+        if (::getpid() != us) ::_exit(127);
+        throw;
+    }
+}
+
 }  // namespace
 
 std::string find_program(std::string const& name) {
@@ -79,15 +113,6 @@ std::string find_program(std::string const& name) {
 Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_output) {
     auto executor = co_await asio::this_coro::executor;
     std::string const what = "start " + launch.argv.at(0);
-    auto const program = find_program(launch.argv[0]);
-    if (program.empty()) co_return error(errc::unavailable, launch.argv[0] + " is not installed");
-
-    std::vector<UniqueFd> cgroups;
-    for (auto const& dir : launch.cgroups) {
-        auto procs = sys::open(dir + "/cgroup.procs", O_WRONLY);
-        if (!procs) co_return wrap(procs.error(), what);
-        cgroups.push_back(std::move(*procs));
-    }
     auto null = sys::open("/dev/null", O_RDWR);
     if (!null) co_return wrap(null.error(), what);
 
@@ -104,35 +129,14 @@ Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_ou
         *end = std::move(ends->second);
     }
 
-    auto env = launch.env;
-    bool const has_path = std::any_of(env.begin(), env.end(), [](auto const& e) { return e.starts_with("PATH="); });
-    if (!has_path) env.push_back(std::string("PATH=") + kPath);
-    std::vector<std::string> const arguments(launch.argv.begin() + 1, launch.argv.end());
     int const in_fd = launch.in >= 0 ? launch.in : null->get();
     int const out_fd = launch.out >= 0 ? launch.out : out_end.get();
     int const err_fd = launch.err >= 0 ? launch.err : err_end.get();
-
-    boost::system::error_code start_ec;
-    ChildSetup setup{cgroups};
-    process::process_stdio stdio{in_fd, out_fd, err_fd};
-    process::process_environment environment(env);
-    process::process_start_dir start_dir(launch.cwd);
-    process::posix::default_launcher launcher;
-    pid_t const us = ::getpid();
-    auto const start = [&] {
-        try {
-            return launcher(executor, start_ec, boost::filesystem::path(program), arguments, std::move(stdio),
-                            std::move(environment), std::move(start_dir), setup);
-        } catch (...) {
-            // The launcher prepares Asio in the child too, which can throw: the child must not go on as a second us.
-            if (::getpid() != us) ::_exit(127);
-            throw;
-        }
-    };
-    auto child = start();
+    auto started = start(executor, launch, process::process_stdio{in_fd, out_fd, err_fd});
     out_end.reset();
     err_end.reset();
-    if (start_ec) co_return Error{start_ec, what};
+    if (!started) co_return started.error();
+    auto child = std::move(*started);
 
     for (auto const& capture : {out, err})
         if (capture->pipe.is_open())
@@ -165,6 +169,19 @@ Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_ou
     int const status = child.native_exit_code();
     int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     co_return Finished{code, std::move(out->text), std::move(err->text)};
+}
+
+Result<pid_t> start_detached(Launch launch) {
+    auto null = sys::open("/dev/null", O_RDWR);
+    if (!null) return wrap(null.error(), "start " + launch.argv.at(0));
+    auto const or_null = [&](int fd) { return fd >= 0 ? fd : null->get(); };
+    asio::io_context unused;
+    auto child = start(unused.get_executor(), launch,
+                       process::process_stdio{or_null(launch.in), or_null(launch.out), or_null(launch.err)});
+    if (!child) return child.error();
+    pid_t const pid = child->id();
+    child->detach();
+    return pid;
 }
 
 }  // namespace base

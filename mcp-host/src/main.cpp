@@ -12,7 +12,9 @@ namespace {
 constexpr char const* kHelp = R"(berth: an MCP server that gives a model Linux workspaces in gVisor sandboxes.
 
   berth serve  [--data DIR] [--listen ADDR:PORT] [--config FILE]   serve over HTTP (default 127.0.0.1:7777, endpoint /mcp)
-  berth stdio  [--data DIR] [--config FILE]                        serve one client on stdin and stdout
+  berth stdio  [--data DIR] [--config FILE]                        serve one client on stdin and stdout: through the
+                                                                   server that runs on DIR, else through one that
+                                                                   ends with its last such client
   berth tool NAME ['{json}'] [--data DIR]                          call a tool of the running server
   berth doctor [--data DIR]                                        what is missing here, and how to get it
   berth down   [--data DIR]                                        stop the server and every sandbox
@@ -39,6 +41,8 @@ host::Options parse(int argc, char** argv) {
             o.listen = value();
         else if (a == "--config")
             o.config = value();
+        else if (a == "--on-demand")
+            o.on_demand = true;
         else if (a == "--help" || a == "-h")
             o.command = "help";
         else if (a == "--version")
@@ -74,11 +78,11 @@ int main(int argc, char** argv) {
         if (o.command == "tool") return host::tool(o);
         if (!o.rest.empty()) return host::fail("unexpected argument " + o.rest[0] + ": see berth --help");
         if (o.command == "down") return host::down(o);
+        if (o.command == "stdio") return host::stdio(o);
         auto settings = config::load_settings(o.config.empty() ? std::nullopt : std::optional(o.config));
         if (!settings) return host::fail(settings.error().message());
         spdlog::set_level(spdlog::level::from_str(settings->log_level));
         if (o.command == "serve") return host::serve(o, std::move(*settings));
-        if (o.command == "stdio") return host::stdio(o, std::move(*settings));
         if (o.command == "doctor") return host::doctor(o, *settings);
         return host::fail("unknown command " + o.command + ": see berth --help");
     } catch (std::exception const& e) {

@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -48,6 +50,21 @@ TEST_CASE("the launcher") {
         auto const quiet = run(launch({"true"}));
         REQUIRE(quiet.has_value());
         CHECK(quiet->exit_code == 0);
+    }
+    SUBCASE("starts a process that lives on, with the given descriptors") {
+        auto ends = base::sys::pipe();
+        REQUIRE(ends.has_value());
+        auto l = launch({"sh", "-c", "echo alive; exec sleep 600"});
+        l.out = ends->second.get();
+        auto const pid = base::start_detached(std::move(l));
+        REQUIRE(pid.has_value());
+        char text[6] = {};
+        CHECK(::read(ends->first.get(), text, sizeof text) == 6);
+        CHECK(std::string(text, 6) == "alive\n");
+        CHECK(::getsid(*pid) == *pid);
+        CHECK(::kill(*pid, SIGKILL) == 0);
+        CHECK(::waitpid(*pid, nullptr, 0) == *pid);
+        CHECK(base::is(base::start_detached(launch({"no-such-program"})).error(), errc::unavailable));
     }
     SUBCASE("passes arguments as they are") {
         auto const r = run(launch({"printf", "%s|", "a b", "$HOME", "`id`", "*", "", "; exit 1", "\"'"}));

@@ -97,7 +97,8 @@ suite((berth) => {
                 let piped = '';
                 child.stdout?.on('data', (text) => { piped += text; });
                 const answers = () =>
-                    (kind === 'a file' ? readFileSync(path, 'utf8') : piped).split('\n').slice(0, -1).map((line) => JSON.parse(line));
+                    (kind === 'a file' ? readFileSync(path, 'utf8') : piped).split('\n').slice(0, -1)
+                        .map((line) => JSON.parse(line)).filter((message) => 'id' in message);
                 const ended = new Promise((done) => child.once('close', (code, signal) => done(code ?? signal)));
                 child.stdin.write(asks);
                 while (answers().length < 2 && child.exitCode === null) await new Promise((done) => setTimeout(done, 50));

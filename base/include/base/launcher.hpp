@@ -28,6 +28,10 @@ struct Finished {
 /// hold the answer back. Errors: cannot start (step in the context), errc::timed_out. A non-zero exit is not an error.
 Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_output = 64 * 1024);
 
+/// Starts a process that lives on after its caller, and that nobody waits for. Descriptors not named are /dev/null; it
+/// enters no cgroup. Blocks for the time of a fork. Errors: cannot start (step in the context).
+Result<pid_t> start_detached(Launch launch);
+
 /// Absolute path of a program in the system's directories, "" when there is none.
 std::string find_program(std::string const& name);
 

@@ -11,12 +11,16 @@ namespace host {
 /// The command line, taken apart.
 struct Options {
     std::string command, data = "/var/lib/berth", listen, config;
+    bool on_demand = false;  ///< serve: for `berth stdio` clients only, and no longer than they stay
     std::vector<std::string> rest;
 };
 
 int serve(Options const&, config::Settings);
-/// One client on stdin and stdout, with a data directory of its own; its sandboxes end with it.
-int stdio(Options const&, config::Settings);
+/// What an on-demand server says last on its stdout, before it turns to its log file.
+inline constexpr char kServerReady[] = "ready\n", kServerBusy[] = "busy\n";
+/// One client on stdin and stdout: a bridge to the server of the data directory. Where none runs, root starts one,
+/// which ends with its last client.
+int stdio(Options const&);
 /// Calls a tool of the running server.
 int tool(Options const&);
 /// Stops the running server and every sandbox.

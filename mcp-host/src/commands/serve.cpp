@@ -1,9 +1,15 @@
+#include "../stdio_socket.hpp"
 #include "commands.hpp"
+
+#include <base/syscalls.hpp>
 
 #include <spdlog/spdlog.h>
 
+#include <fcntl.h>
 #include <grp.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 
 namespace host {
@@ -11,6 +17,27 @@ namespace {
 
 bool loopback(std::string const& address) {
     return address == "127.0.0.1" || address == "::1" || address == "localhost";
+}
+
+/// The directory's owner reads; members of the group `berth`, where there is one, reach the sockets in it, whose own
+/// mode admits them.
+base::Status admit_group(std::string const& directory, group const* members) {
+    if (!members) return {};
+    if (::chown(directory.c_str(), static_cast<uid_t>(-1), members->gr_gid) != 0)
+        return base::errno_error("chown " + directory);
+    if (::chmod(directory.c_str(), 0710) != 0) return base::errno_error("chmod " + directory);
+    return {};
+}
+
+/// An on-demand server has told its starter all it had to tell: from here on it writes to its log, started anew each time.
+base::Status turn_to_log(std::string const& path) {
+    auto log = base::sys::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+    if (!log) return log.error();
+    std::fputs(kServerReady, stdout);
+    std::fflush(stdout);
+    for (int fd : {STDOUT_FILENO, STDERR_FILENO})
+        if (::dup2(log->get(), fd) < 0) return base::errno_error("dup2");
+    return {};
 }
 
 }  // namespace
@@ -25,21 +52,27 @@ int serve(Options const& o, config::Settings settings) {
         listen.port = static_cast<std::uint16_t>(port);
     }
     bool const tls = !listen.tls_certificate.empty();
-    if (!loopback(listen.address) && !tls && !listen.insecure_plain_http)
+    if (!o.on_demand && !loopback(listen.address) && !tls && !listen.insecure_plain_http)
         return fail(
             "refusing to listen on " + listen.address +
             " without TLS: set listen.tls_certificate and listen.tls_key (or listen.insecure_plain_http)");
+    if (o.on_demand) settings.pools = {{settings.default_template, {2, 1}}};  // for one person, not a node
     asio::io_context io{1};
     auto opened = Engine::open(io, engine_options(o, settings));
-    if (!opened) return fail(opened.error().message());
+    if (!opened) {
+        if (o.on_demand && base::is(opened.error(), base::errc::busy)) return std::fputs(kServerBusy, stdout), 1;
+        return fail(opened.error().message());
+    }
     auto engine = std::move(*opened);
     int status = 0;
     asio::signal_set signals(io, SIGINT, SIGTERM);
     std::unique_ptr<http::Server> server;
+    std::unique_ptr<StdioSocket> clients;
     bool stopping = false;
     std::function<void(bool)> shut_down = [&](bool all) {
         if (std::exchange(stopping, true)) return;
         signals.cancel();
+        if (clients) clients->close();
         auto stop = [](Engine& e, http::Server* s, asio::io_context& context,
                        bool everything) -> base::Task<void> {
             if (s) co_await s->stop(base::milliseconds(1'000));
@@ -49,7 +82,7 @@ int serve(Options const& o, config::Settings settings) {
         asio::co_spawn(io, stop(*engine, server.get(), io, all), asio::detached);
     };
     auto run = [&]() -> base::Task<void> {
-        co_await engine->start();
+        co_await engine->start(o.on_demand ? Engine::Filling::at_first_call : Engine::Filling::at_start);
         http::GateOptions gate;
         gate.hosts = listen.hosts;
         for (auto const* h : {"localhost", "127.0.0.1", "[::1]"}) gate.hosts.push_back(h);
@@ -62,15 +95,36 @@ int serve(Options const& o, config::Settings settings) {
                                                 engine->routes(shut_down));
         std::optional<http::TlsFiles> files;
         if (tls) files = http::TlsFiles{listen.tls_certificate, listen.tls_key};
-        auto bound = server->listen(listen.address, listen.port, files);
-        if (!bound) throw std::runtime_error(bound.error().message());
-        // Members of the group `berth`, where there is one, may use the socket beside root.
-        std::string const group = ::getgrnam("berth") ? "berth" : "";
-        if (auto s = server->listen_unix(std::filesystem::absolute(o.data).string() + "/berth.sock", group);
-            !s)
-            throw std::runtime_error(s.error().message());
-        spdlog::info("serving on {}://{}:{}/mcp; the token is in {}/token", tls ? "https" : "http",
-                     listen.address, bound->port(), o.data);
+        auto const must = [](base::Status const& done) {
+            if (!done) throw std::runtime_error(done.error().message());
+        };
+        std::string where;
+        if (!o.on_demand) {
+            auto bound = server->listen(listen.address, listen.port, files);
+            if (!bound) throw std::runtime_error(bound.error().message());
+            where = (tls ? "https://" : "http://") + listen.address + ":" + std::to_string(bound->port()) + "/mcp";
+        }
+        auto const data = std::filesystem::absolute(o.data).string();
+        auto const* const members = ::getgrnam("berth");
+        must(admit_group(data, members));
+        must(server->listen_unix(data + "/berth.sock", members ? "berth" : ""));
+        auto serve_client = [&](int fd) -> base::Task<void> {
+            mcp::Caller caller;  // named: g++ 12 destroys a temporary in a co_await expression twice
+            caller.principal = "local";
+            co_await engine->mcp().serve_stdio(fd, fd, caller);
+        };
+        StdioSocket::Options stdio;
+        stdio.path = data + "/stdio.sock";
+        stdio.group = members ? "berth" : "";
+        if (o.on_demand) stdio.on_deserted = [&] { shut_down(true); };
+        clients = std::make_unique<StdioSocket>(io, serve_client, std::move(stdio));
+        must(clients->open());
+        if (o.on_demand) {
+            must(turn_to_log(data + "/stdio.log"));
+            spdlog::info("serving the stdio clients of {}", data);
+        } else {
+            spdlog::info("serving on {}; the token is in {}/token", where, data);
+        }
     };
     asio::co_spawn(io, run(), [&](std::exception_ptr e) {
         if (!e) return;

@@ -18,6 +18,7 @@ using base::milliseconds;
 namespace {
 
 constexpr milliseconds kPause{10'000};
+constexpr milliseconds kDeath{1'000}, kLook{5};
 // Beyond the limit of a save that is still under way: it has to end before anything inside can go on.
 constexpr milliseconds kResume{120'000};
 constexpr std::uint64_t kRoom = 256ull << 20;    // what the runtime needs for itself while it writes
@@ -167,9 +168,11 @@ base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, millise
     if (death_) co_return died();
     if (!loaded) {
         // A runtime that broke off said nothing: what it could not digest was the image.
-        bool const silent = loaded.error().code == asio::error::eof;
-        if (silent) co_return error(image_errc::refused, "the runtime ended while it read the image");
-        co_return loaded;
+        if (loaded.error().code != asio::error::eof && loaded.error().code != asio::error::connection_reset) co_return loaded;
+        // It broke off without a word. How it died is known in a moment, and matters: of its memory limit, for one.
+        for (auto wait = kDeath; wait > milliseconds(0) && !death_; wait -= kLook) co_await base::sleep_for(kLook);
+        if (death_) co_return died();
+        co_return error(image_errc::refused, "the runtime broke off while it read the image");
     }
     auto renewed = co_await guest_.renew(std::move(renewal));
     watch.lap("renew");

@@ -1,5 +1,6 @@
 #include "control.hpp"
 
+#include <base/hash.hpp>
 #include <base/json.hpp>
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
@@ -74,7 +75,7 @@ base::Task<base::Result<Json>> converse(std::string path, std::string text, std:
 base::Task<base::Status> call(Runtime runtime, Slot slot, std::string method, Json arg, std::vector<int> fds,
                               base::milliseconds limit) {
     auto const path = runtime.root + "/runsc-" + slot.id + ".sock";
-    Json const request{{"method", "containerManager." + method}, {"arg", std::move(arg)}};
+    Json const request{{"method", method}, {"arg", std::move(arg)}};
     auto conversation = converse(path, base::dump(request), std::move(fds));
     auto answer = co_await base::with_timeout(std::move(conversation), limit, "the runtime's " + method);
     if (!answer) co_return answer.error();
@@ -101,6 +102,18 @@ std::vector<int> numbers(std::vector<base::UniqueFd> const& files) {
     return out;
 }
 
+// 127.0.0.1 and ::1, as `runsc restore --network=none` sets them up.
+Json loopback() {
+    auto const route = [](char const* address, std::string const& mask) {
+        return Json{{"Destination", {{"IP", address}, {"Mask", base::base64_encode(mask)}}}, {"Gateway", nullptr}};
+    };
+    Json link{{"Name", "lo"},
+              {"Addresses", Json::array({{{"Address", "127.0.0.1"}, {"PrefixLen", 8}}, {{"Address", "::1"}, {"PrefixLen", 128}}})},
+              {"Routes", Json::array({route("127.0.0.0", {"\xff\0\0\0", 4}), route("::1", std::string(16, '\xff'))})},
+              {"GVisorGRO", false}};
+    return {{"LoopbackLinks", Json::array({std::move(link)})}};
+}
+
 bool mentions(std::string const& text, char const* words) { return text.find(words) != text.npos; }
 
 }  // namespace
@@ -112,12 +125,14 @@ std::string first_words(std::string const& message) {
 }
 
 base::Task<base::Status> pause(Runtime runtime, Slot slot, base::milliseconds limit) {
-    auto done = co_await call(std::move(runtime), std::move(slot), "Pause", nullptr, {}, limit);
+    std::vector<int> no_files;
+    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Pause", nullptr, std::move(no_files), limit);
     co_return done;
 }
 
 base::Task<base::Status> resume(Runtime runtime, Slot slot, base::milliseconds limit) {
-    auto done = co_await call(std::move(runtime), std::move(slot), "Resume", nullptr, {}, limit);
+    std::vector<int> no_files;
+    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Resume", nullptr, std::move(no_files), limit);
     co_return done;
 }
 
@@ -130,7 +145,7 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
              {"MemoryFileSaveOpts", {{"ExcludeCommittedZeroPages", false}}},
              {"have_pages_file", true},
              {"Resume", true}};
-    auto done = co_await call(std::move(runtime), std::move(slot), "Checkpoint", std::move(arg), numbers(*files), limit);
+    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Checkpoint", std::move(arg), numbers(*files), limit);
     if (done || !is(done.error(), image_errc::refused)) co_return done;
     auto const& text = done.error().context;
     if (mentions(text, "no space left on device") || mentions(text, "disk quota exceeded"))
@@ -143,8 +158,12 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
 base::Task<base::Status> restore(Runtime runtime, Slot slot, std::string directory, base::milliseconds limit) {
     auto files = open_files(directory, O_RDONLY);
     if (!files) co_return error(image_errc::damaged, files.error().message());
+    // Saved connections look for their addresses: without a loopback link one of them ends the runtime.
+    std::vector<int> no_files;
+    auto linked = co_await call(runtime, slot, "Network.CreateLinksAndRoutes", loopback(), std::move(no_files), limit);
+    if (!linked) co_return linked;
     Json arg{{"HavePagesFile", true}, {"HaveDeviceFile", false}};
-    auto done = co_await call(std::move(runtime), std::move(slot), "Restore", std::move(arg), numbers(*files), limit);
+    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Restore", std::move(arg), numbers(*files), limit);
     if (done || !is(done.error(), image_errc::refused)) co_return done;
     auto const& text = done.error().context;
     if (mentions(text, "incompatible CPU") || mentions(text, "FeatureSet"))

@@ -86,9 +86,9 @@ Task<Completion> paths(Tools& t, std::string owner, std::string id, std::string 
     co_return out;
 }
 
-Task<Completion> processes(Tools& t, std::string id, std::string typed) {
+Task<Completion> processes(Tools& t, std::string owner, std::string id, std::string typed) {
     std::vector<std::string> ids;
-    auto stored = co_await t.records.processes_of(id, kProcesses);
+    auto stored = co_await t.workspaces.processes(std::move(owner), std::move(id), kProcesses);
     if (stored)
         for (auto const& p : *stored) ids.push_back(p.id);
     co_return beginning_with(typed, ids);
@@ -126,7 +126,7 @@ Task<Completion> complete(Tools& t, std::shared_ptr<Known const> known, Json ref
         if (!id) co_return Completion{};
         if (argument == "path")
             co_return co_await paths(t, std::move(owner), std::move(*id), std::move(typed));
-        co_return co_await processes(t, std::move(*id), std::move(typed));
+        co_return co_await processes(t, std::move(owner), std::move(*id), std::move(typed));
     }
     co_return Completion{};
 }

@@ -231,6 +231,30 @@ Task<Result<registry::ProcessRecord>> Workspaces::process(std::string owner, std
     co_return record;
 }
 
+Task<Result<std::vector<registry::ProcessRecord>>> Workspaces::processes(std::string owner, std::string id,
+                                                                         std::size_t limit) {
+    auto w = impl_->find(owner, id);
+    if (!w) co_return w.error();
+    auto const workspace = (*w)->record.id;
+    auto stored = co_await impl_->records.processes_of(workspace, limit);
+    if (!stored) co_return stored.error();
+    // Records are written a little later than they are known here.
+    std::map<std::string, registry::ProcessRecord> by_id;
+    for (auto& p : *stored) by_id.emplace(p.id, std::move(p));
+    for (auto const& [process, p] : impl_->processes)
+        if (p.workspace == workspace) by_id.insert_or_assign(process, p);
+    std::vector<registry::ProcessRecord> out;
+    for (auto& [process, p] : by_id) out.push_back(std::move(p));
+    // One that is only about to start has no time yet, and is the newest.
+    auto const began = [](registry::ProcessRecord const& p) {
+        return p.started_ms ? p.started_ms : INT64_MAX;
+    };
+    std::stable_sort(out.begin(), out.end(),
+                     [&](auto const& a, auto const& b) { return began(a) > began(b); });
+    if (out.size() > limit) out.resize(limit);
+    co_return out;
+}
+
 void Workspaces::remember(registry::ProcessRecord record) {
     auto& known = impl_->processes;
     if (known.size() >= kProcessesRemembered)

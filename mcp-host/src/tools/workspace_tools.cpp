@@ -178,7 +178,7 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                     }
                     out["ports"] = std::move(ports);
                 } else if (what == "processes") {
-                    auto stored = co_await t.records.processes_of(view.id, 50);
+                    auto stored = co_await t.workspaces.processes(owner, view.id, 50);
                     Json list = Json::array();
                     for (auto const& p : value_of(std::move(stored)))
                         list.push_back({{"process_id", p.id},

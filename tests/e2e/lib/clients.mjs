@@ -1,5 +1,6 @@
 // The official clients behind one small face: { tools(), call(name, arguments), era, close() }. `call` gives
-// { structured, text, failed }, whatever the protocol revision and transport below.
+// { structured, text, failed }, whatever the protocol revision and transport below. The SDKs' also have `sdk`, the client
+// itself, and on(method, handler) for notifications; their `call` takes request options.
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -18,11 +19,13 @@ function result(answer) {
     return { structured: answer.structuredContent, text: texts.join('\n'), failed: answer.isError === true };
 }
 
-function face(client, era, call) {
+function face(client, era, call, on) {
     return {
         era,
+        sdk: client,
+        on,
         tools: async () => (await client.listTools(undefined, limit)).tools,
-        call: async (name, args) => result(await call(name, args)),
+        call: async (name, args, options = {}) => result(await call(name, args, { ...limit, ...options })),
         close: () => client.close(),
     };
 }
@@ -39,7 +42,15 @@ export async function v1(berth, transport) {
     await client.connect(transport === 'stdio'
         ? new StdioClientTransport({ command, args, stderr: 'inherit' })
         : new StreamableHTTPClientTransport(new URL(berth.url), bearer(berth)));
-    return face(client, 'legacy', (name, args) => client.callTool({ name, arguments: args }, undefined, limit));
+    const { ResourceListChangedNotificationSchema, ResourceUpdatedNotificationSchema } =
+        need('@modelcontextprotocol/sdk/types.js');
+    const schemas = {
+        'notifications/resources/list_changed': ResourceListChangedNotificationSchema,
+        'notifications/resources/updated': ResourceUpdatedNotificationSchema,
+    };
+    return face(client, 'legacy',
+        (name, args, options) => client.callTool({ name, arguments: args }, undefined, options),
+        (method, handler) => client.setNotificationHandler(schemas[method], handler));
 }
 
 /** @modelcontextprotocol/client, the v2 line; `mode` is 'legacy', 'auto' or { pin: '2026-07-28' }. */
@@ -51,7 +62,9 @@ export async function v2(berth, transport, mode) {
     await client.connect(transport === 'stdio'
         ? new StdioClientTransport({ command, args, stderr: 'inherit' })
         : new StreamableHTTPClientTransport(new URL(berth.url), bearer(berth)));
-    return face(client, client.getProtocolEra(), (name, args) => client.callTool({ name, arguments: args }, limit));
+    return face(client, client.getProtocolEra(),
+        (name, args, options) => client.callTool({ name, arguments: args }, options),
+        (method, handler) => client.setNotificationHandler(method, handler));
 }
 
 /** The inspector's command line: a new process and a new connection for every call. */

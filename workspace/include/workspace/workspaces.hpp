@@ -142,6 +142,9 @@ class Workspaces {
 
     /// Which workspace a process belongs to. errc::not_found.
     Task<Result<registry::ProcessRecord>> process(std::string owner, std::string process_id);
+    /// A workspace's commands, newest first, at most `limit`.
+    Task<Result<std::vector<registry::ProcessRecord>>> processes(std::string owner, std::string id,
+                                                                 std::size_t limit);
     void remember(registry::ProcessRecord record);
     /// Said by the one who wrote there; what commands do inside is not heard of.
     void file_changed(Place const& place);

@@ -107,6 +107,7 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
         what.in = child_in;
         what.out = child_out;
         what.terminal = p->terminal;
+        what.max_processes = setup_.max_processes;
         spawned = spawn(what);
     } else {
         spawned.error = std::string("cannot open the command's pipes: ") + std::strerror(open_errno);

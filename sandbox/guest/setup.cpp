@@ -80,6 +80,7 @@ std::string apply_setup(Json const& request, SetupOptions const& options, Setup&
 
     setup.workspace_id = request.value("workspace_id", "");
     setup.max_processes_kept = static_cast<std::size_t>(std::max(1, request.value("max_processes_kept", 256)));
+    setup.max_processes = static_cast<unsigned>(std::max(0, request.value("max_processes", 0)));
     setup.egress = request.contains("egress") && !request["egress"].empty();
     setup.env = base_environment(options);
     if (setup.egress) {

@@ -12,6 +12,7 @@ struct Setup {
     Environment env;                   ///< of every command
     bool egress = false;
     std::size_t max_processes_kept = 256;
+    unsigned max_processes = 0;        ///< of all commands together; 0 = no limit
 };
 
 struct SetupOptions {

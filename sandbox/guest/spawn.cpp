@@ -89,6 +89,12 @@ int run_child(void* arg) {
         limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 4096);
         ::setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (child.spawn.max_processes > 0) {
+        // gVisor counts them for root too, which lacks CAP_SYS_ADMIN and CAP_SYS_RESOURCE once it is a command. The host's
+        // own limit would not fail a fork: it ends the whole sandbox.
+        limit.rlim_cur = limit.rlim_max = child.spawn.max_processes;
+        ::setrlimit(RLIMIT_NPROC, &limit);
+    }
     if (int const fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); fd >= 0) {
         // Not the guest's own protection.
         if (::write(fd, "0", 1) < 0) errno = 0;

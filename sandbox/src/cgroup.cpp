@@ -207,6 +207,8 @@ std::uint64_t Cgroup::oom_kills() const {
     return read_key(memory_ + (v2_ ? "/memory.events" : "/memory.oom_control"), "oom_kill");
 }
 
+std::uint64_t Cgroup::refused_processes() const { return read_key(pids_ + "/pids.events", "max"); }
+
 base::Result<base::UniqueFd> Cgroup::oom_event() const {
     if (v2_) return base::UniqueFd();
     base::UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

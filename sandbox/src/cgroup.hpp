@@ -39,6 +39,7 @@ class Cgroup {
     Freezer const& freezer() const { return freezer_; }
     base::Result<Usage> usage() const;
     std::uint64_t oom_kills() const;
+    std::uint64_t refused_processes() const;   ///< how often the limit on processes said no
     std::vector<pid_t> processes() const;
     /// v1: readable when the group runs out of memory. v2 needs none: the kernel ends the whole group.
     base::Result<base::UniqueFd> oom_event() const;

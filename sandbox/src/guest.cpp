@@ -68,7 +68,8 @@ Json setup_request(char const* op, GuestSetup const& setup) {
                 {"env", setup.env},
                 {"egress", setup.egress},
                 {"volume", setup.volume},
-                {"max_processes_kept", setup.max_processes_kept}};
+                {"max_processes_kept", setup.max_processes_kept},
+                {"max_processes", setup.max_processes}};
 }
 
 constexpr std::size_t kMaxReported = 100;

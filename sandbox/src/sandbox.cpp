@@ -42,6 +42,7 @@ char const* to_string(Death::Reason reason) {
     switch (reason) {
         case Death::Reason::destroyed: return "destroyed";
         case Death::Reason::oom: return "oom";
+        case Death::Reason::pids: return "pids";
         case Death::Reason::killed: return "killed";
         case Death::Reason::runtime_error: return "runtime_error";
         case Death::Reason::guest_lost: return "guest_lost";
@@ -111,6 +112,10 @@ void Live::ended() {
     if (death_) return;
     if (parts_.cgroup.oom_kills() > 0)
         return die({Death::Reason::oom, "out of memory: its limit is " + mebibytes(parts_.limits.memory_bytes)});
+    // The runtime gives up when the kernel refuses it a thread.
+    if (parts_.cgroup.refused_processes() > 0)
+        return die({Death::Reason::pids, "too many processes and threads: it reached the host's limit of " +
+                                             std::to_string(parts_.limits.pids)});
     auto const status = wait_status(pidfd_.native_handle());
     if (status && WIFSIGNALED(*status))
         return die({Death::Reason::killed, "its runtime was ended by signal " + std::to_string(WTERMSIG(*status))});

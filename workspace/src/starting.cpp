@@ -12,12 +12,20 @@ namespace {
 constexpr std::size_t kTailBytes = 64 * 1024;  // of each command's output, kept once its sandbox is gone
 constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
 
+// A workspace's limit counts what runs inside, where a fork beyond it fails. For each of those gVisor keeps up to two
+// threads on the host and a few dozen for itself, and dies when it gets none: the host's limit stands a little above.
+sandbox::Limits host_limits(sandbox::Limits limits) {
+    limits.pids = limits.pids * 5 / 2 + 100;
+    return limits;
+}
+
 sandbox::GuestSetup setup_for(Workspace const& w) {
     sandbox::GuestSetup setup;
     setup.workspace_id = w.record.id;
     setup.hostname = w.record.name.empty() ? w.record.id : w.record.name;
     setup.env = w.settings.env;
     setup.egress = w.settings.allow;
+    setup.max_processes = w.settings.limits.pids;
     return setup;
 }
 
@@ -59,7 +67,7 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
     w->sandbox = taken.sandbox;
 
     auto prepare = [](Impl* self, Ptr target, std::shared_ptr<Volume> files) -> Task<Status> {
-        if (auto s = target->sandbox->set_limits(target->settings.limits); !s) co_return s;
+        if (auto s = target->sandbox->set_limits(host_limits(target->settings.limits)); !s) co_return s;
         if (auto s = target->sandbox->attach_volume(files->host_directory()); !s) co_return s;
         auto configured = co_await target->sandbox->guest().configure(setup_for(*target));
         if (!configured) co_return configured;

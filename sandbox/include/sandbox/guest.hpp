@@ -62,6 +62,7 @@ struct GuestSetup {
     std::vector<std::string> egress;               ///< allowed host patterns, only to tell the user inside; "" = no network
     bool volume = true;                            ///< bind /berth/volume/{workspace,home} to /workspace and /home/agent
     int max_processes_kept = 256;                  ///< ended commands whose output stays readable
+    int max_processes = 0;                         ///< processes and threads that commands may have, then EAGAIN; 0 = any
 };
 
 /// A file of the volume that was deleted while a process has it open or mapped: what a checkpoint cannot keep.

@@ -25,7 +25,7 @@ struct Template {
 
 /// Why a sandbox is gone.
 struct Death {
-    enum class Reason { destroyed, oom, killed, runtime_error, guest_lost, hibernated };
+    enum class Reason { destroyed, oom, pids, killed, runtime_error, guest_lost, hibernated };
     Reason reason = Reason::destroyed;
     std::string detail;                    ///< one line for people: "out of memory: its limit is 512 MiB"
 };

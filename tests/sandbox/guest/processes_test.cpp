@@ -51,6 +51,13 @@ TEST_CASE("commands: output and exit") {
         REQUIRE(again.has_error());
         CHECK(is(again.error(), base::errc::exists));
     }
+    SUBCASE("the workspace's limit on processes is every command's") {
+        sandbox::GuestSetup setup;
+        setup.workspace_id = "w";
+        setup.max_processes = 77;
+        f.io.run(f.guest.configure(setup)).value();
+        CHECK(f.run("ulimit -Su; ulimit -Hu").output == "77\n77\n");
+    }
     SUBCASE("environment: the guest's, the workspace's, the command's") {
         sandbox::GuestSetup setup;
         setup.workspace_id = "w";

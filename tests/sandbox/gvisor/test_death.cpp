@@ -57,6 +57,7 @@ TEST_CASE("a sandbox that dies") {
         }));
         auto const usage = one->usage();
         CHECK((!usage || usage->pids <= 200));
+        CHECK((!told || told->reason == sandbox::Death::Reason::pids));
     }
     CHECK(neighbour->alive());
     CHECK(node.output_of(*neighbour, "echo still here") == "still here\n");

@@ -165,20 +165,15 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         made = volume.error();
     if (!made && taken) (void)co_await taken->sandbox->destroy();
     bool const warm = taken && taken->warm;
-    if (made) made = co_await start(w, std::move(*taken), *volume, true);
-    bool const recorded = made.has_value();
     Created created;
-    if (made) made = co_await furnish(w, request, created.note);
+    First const first{request, created.note};
+    if (made) made = co_await start(w, std::move(*taken), *volume, &first);
     w->starting = false;
     if (!made) {
         auto const failed = made.error();
-        if (recorded) {
-            (void)co_await destroy(w);
-        } else {
-            table.erase(w->record.id);
-            w->deleted = true;
-            (void)co_await volumes.remove(w->record.volume);
-        }
+        table.erase(w->record.id);
+        w->deleted = true;
+        (void)co_await volumes.remove(w->record.volume);
         co_return failed;
     }
     w->used();

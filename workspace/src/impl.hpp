@@ -28,7 +28,11 @@ struct Workspaces::Impl {
     void tell(Workspace const&, bool list = false) const;  ///< its state changed; `list`: it came or went
 
     // lifecycle.cpp: every change of a workspace's sandbox. The caller holds the workspace's turn.
-    Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, bool insert);
+    struct First {  ///< what a new workspace is furnished with, before anyone can find it
+        CreateRequest const& request;
+        std::string& note;
+    };
+    Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, First const* first);
     Task<Status> wake(Ptr w, bool& restarted);
     Task<Status> put_to_sleep(Ptr w, std::string why);  ///< destroy the sandbox, keep the files
     Task<Status> destroy(Ptr w);

@@ -54,9 +54,10 @@ Status Workspaces::Impl::equip(Ptr const& w) {
 
 // Puts the claimed sandbox to work. The record's commit (the slow part, a flush) runs beside the mount and
 // the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
-// next start removes, and nothing was promised yet.
+// next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a repeat of
+// the request after a crash must not find it half furnished.
 Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume,
-                                     bool insert) {
+                                     First const* first) {
     using namespace asio::experimental::awaitable_operators;
     auto const before = w->record;
     w->record.state = to_string(State::running);
@@ -73,8 +74,22 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
         if (!configured) co_return configured;
         co_return self->equip(target);
     };
-    auto commit = insert ? records.insert_workspace(w->record) : records.update_workspace(w->record);
-    auto [recorded, prepared] = co_await (std::move(commit) && prepare(this, w, volume));
+    Status prepared, recorded;
+    bool stored = false;
+    if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
+        prepared = co_await prepare(this, w, volume);
+        if (prepared) prepared = co_await furnish(w, first->request, first->note);
+        if (prepared) {
+            recorded = co_await records.insert_workspace(w->record);
+            stored = recorded.has_value();
+        }
+    } else {
+        auto commit = first ? records.insert_workspace(w->record) : records.update_workspace(w->record);
+        auto [committed, done] = co_await (std::move(commit) && prepare(this, w, volume));
+        prepared = done;
+        recorded = committed;
+        stored = recorded.has_value();
+    }
     if (recorded && prepared) co_return Status();
 
     auto failed = recorded ? prepared.error() : recorded.error();
@@ -85,8 +100,8 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
     w->record.generation = generation;
     w->record.slot.clear();
     w->record.state = to_string(State::stopped);
-    if (!insert && recorded) (void)co_await records.update_workspace(w->record);
-    if (insert && recorded) (void)co_await records.delete_workspace(w->record.id);
+    if (!first && stored) (void)co_await records.update_workspace(w->record);
+    if (first && stored) (void)co_await records.delete_workspace(w->record.id);
     co_return base::wrap(std::move(failed), "start workspace " + w->record.id);
 }
 
@@ -110,7 +125,7 @@ Task<Status> Workspaces::Impl::wake(Ptr w, bool& restarted) {
         w->starting = false;
         co_return taken.error();
     }
-    auto started = co_await start(w, std::move(*taken), std::move(*volume), false);
+    auto started = co_await start(w, std::move(*taken), std::move(*volume), nullptr);
     w->starting = false;
     restarted = started.has_value();
     if (restarted) tell(*w);

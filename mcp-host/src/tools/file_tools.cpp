@@ -31,6 +31,18 @@ workspace::Place on_volume(workspace::Place place) {
     return place;
 }
 
+// A sandbox keeps a file open that it has seen until it looks at the name again; one that was deleted out here would take
+// up space until then. Best effort: the file is gone either way.
+Task<void> let_go_inside(Tools& t, Call& call, std::string workspace, workspace::Place place) {
+    auto const view = t.workspaces.get(call.caller().principal, workspace);
+    if (!view || (view->state != "running" && view->state != "frozen")) co_return;
+    auto awake = co_await t.workspaces.awake(call.caller().principal, workspace);
+    if (!awake) co_return;
+    bool const home = place.root == &place.volume->home();
+    std::string path = (home ? "/home/agent/" : "/workspace/") + place.path;
+    (void)co_await awake->guest().read_file(std::move(path), 1);
+}
+
 std::optional<std::string> if_sha256(Arguments const& a) {
     return a.has("if_sha256") ? std::optional(a.string("if_sha256")) : std::nullopt;
 }
@@ -309,6 +321,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                           require(done);
                           if (change.name != std::string_view("copy_file")) t.workspaces.file_changed(from);
                           if (change.two) t.workspaces.file_changed(to);
+                          if (change.name == std::string_view("delete_file"))
+                              co_await let_go_inside(t, call, a.string("workspace_id"), from);
                           auto const end = change.two ? a.string("to") : a.string("path");
                           co_return ToolResult::text("Done: " + end, {{"path", end}});
                       }));

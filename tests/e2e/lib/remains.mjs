@@ -1,0 +1,72 @@
+// What the host holds because of a berth: processes, mounts, loop devices, groups and directories, and what its server
+// uses itself. Everything is told apart by the test's own directory, so that other servers do not matter.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const numbers = (directory) => readdirSync(directory).filter((name) => /^\d+$/.test(name)).map(Number);
+
+function text(path) {
+    try {
+        return readFileSync(path, 'utf8');
+    } catch {
+        return '';      // it has gone meanwhile
+    }
+}
+
+function names(directory) {
+    try {
+        return readdirSync(directory);
+    } catch {
+        return [];
+    }
+}
+
+/** Processes whose command line names the directory, as [pid, command]. */
+export function processes(directory) {
+    return numbers('/proc').map((pid) => [pid, text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')])
+        .filter(([, command]) => command.includes(`${directory}/`));
+}
+
+export function mounts(directory) {
+    return text('/proc/self/mountinfo').split('\n').map((line) => line.split(' ')[4] ?? '')
+        .filter((point) => point.startsWith(`${directory}/`));
+}
+
+/** Loop devices over files below the directory, deleted ones too. */
+export function loops(directory) {
+    return names('/sys/block').filter((name) => name.startsWith('loop'))
+        .map((name) => text(`/sys/block/${name}/loop/backing_file`).trim())
+        .filter((file) => file.startsWith(`${directory}/`));
+}
+
+/** Slots that have a control group, in any hierarchy. */
+export function groups(data) {
+    const ours = `berth-${createHash('sha256').update(`${data}/sandboxes`).digest('hex').slice(0, 12)}`;
+    const found = new Set();
+    for (const at of ['', ...names('/sys/fs/cgroup')]) {
+        const group = join('/sys/fs/cgroup', at, ours);
+        if (existsSync(group)) names(group).filter((name) => statSync(join(group, name)).isDirectory())
+            .forEach((name) => found.add(name));
+    }
+    return [...found];
+}
+
+/** The groups' parents, which `berth down` removes too. */
+export function groupParents(data) {
+    const ours = `berth-${createHash('sha256').update(`${data}/sandboxes`).digest('hex').slice(0, 12)}`;
+    return ['', ...names('/sys/fs/cgroup')].map((at) => join('/sys/fs/cgroup', at, ours)).filter(existsSync);
+}
+
+export const slots = (data) => names(join(data, 'sandboxes', 'slots'));
+export const volumes = (data) => names(join(data, 'volumes'));
+
+/** { memory, peak, descriptors, threads } of a process; memory in bytes. */
+export function use(pid) {
+    const status = text(`/proc/${pid}/status`);
+    const kib = (key) => Number(status.match(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm'))?.[1] ?? NaN) * 1024;
+    return {
+        memory: kib('VmRSS'), peak: kib('VmHWM'), descriptors: names(`/proc/${pid}/fd`).length,
+        threads: Number(status.match(/^Threads:\s+(\d+)/m)?.[1]),
+    };
+}

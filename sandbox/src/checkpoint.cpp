@@ -33,6 +33,11 @@ std::string describe(std::vector<DeletedFile> const& files) {
     return text + ", which was deleted";
 }
 
+// The runtime hung up without an answer.
+bool broke_off(base::Error const& e) {
+    return e.code == asio::error::eof || e.code == asio::error::connection_reset || e.code == asio::error::broken_pipe;
+}
+
 void empty(std::string const& directory) {
     std::error_code ec;
     for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec))
@@ -94,6 +99,8 @@ base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, st
         outcome = co_await self->save_paused(directory, limit, &done.phases);
         watch.skip();
     }
+    // The next server finds the mark and lets it go on: nobody is left here to publish the image.
+    if (self->let_go_) co_return error(errc::unavailable, "the server stops");
     if (outcome && self->death_) outcome = error(errc::unavailable, "the sandbox died: " + self->death_->detail);
     if (outcome) {
         self->saving_ = false;
@@ -127,6 +134,8 @@ base::Task<base::Status> Live::save_paused(std::string directory, milliseconds l
         watch.lap("save");
         if (outcome) co_return outcome;
     }
+    co_await learn_of_death(outcome.error());
+    if (let_go_) co_return outcome;
     if (death_) co_return error(errc::unavailable, "the sandbox died: " + death_->detail);
     // A pause that got no answer may have happened or not, and one resume too many ends the runtime.
     if (paused) {
@@ -140,6 +149,12 @@ base::Task<base::Status> Live::save_paused(std::string directory, milliseconds l
         (void)co_await unpause();
     }
     co_return outcome;
+}
+
+base::Task<void> Live::learn_of_death(base::Error const& failed) {
+    auto const self = shared_from_this();
+    if (!broke_off(failed)) co_return;
+    for (auto left = kDeath; left > milliseconds(0) && !death_ && !let_go_; left -= kLook) co_await base::sleep_for(kLook);
 }
 
 base::Task<base::Status> Live::unpause() {
@@ -168,11 +183,10 @@ base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, millise
     if (death_) co_return died();
     if (!loaded) {
         // A runtime that broke off said nothing: what it could not digest was the image.
-        if (loaded.error().code != asio::error::eof && loaded.error().code != asio::error::connection_reset) co_return loaded;
-        // It broke off without a word. How it died is known in a moment, and matters: of its memory limit, for one.
-        for (auto wait = kDeath; wait > milliseconds(0) && !death_; wait -= kLook) co_await base::sleep_for(kLook);
+        co_await learn_of_death(loaded.error());
         if (death_) co_return died();
-        co_return error(image_errc::refused, "the runtime broke off while it read the image");
+        if (broke_off(loaded.error())) co_return error(image_errc::refused, "the runtime broke off while it read the image");
+        co_return loaded;
     }
     auto renewed = co_await guest_.renew(std::move(renewal));
     watch.lap("renew");

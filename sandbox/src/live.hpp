@@ -63,6 +63,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     /// The server stops: closes the channel and the watches, leaves the sandbox running.
     void let_go();
     bool gone() const { return gone_; }
+    bool saving() const { return saving_; }
 
   private:
     void watch();
@@ -74,6 +75,8 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     static base::Task<base::Result<Checkpointed>> save(std::shared_ptr<Live> self, std::string directory,
                                                        base::milliseconds limit);
     base::Task<base::Status> save_paused(std::string directory, base::milliseconds limit, Phases* phases);
+    /// When the runtime hung up: how it died is known a moment later, and says more. Until then, or for a second.
+    base::Task<void> learn_of_death(base::Error const& failed);
     gvisor::Runtime runtime() const;
 
     asio::io_context& io_;

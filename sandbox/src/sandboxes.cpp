@@ -275,6 +275,7 @@ base::Task<void> Node::stop(bool destroy_all) {
     auto const booting = [&] {
         int n = 0;
         for (auto const& shelf : shelves_) n += shelf.booting + shelf.making;
+        for (auto const& [id, live] : live_) n += live->saving();
         return n + restoring_;
     };
     while (booting() > 0 && base::Clock::now() < end) co_await base::sleep_for(base::milliseconds(10));

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +24,7 @@ namespace {
 
 constexpr std::size_t kMaxAnswer = 1 << 20;
 constexpr std::size_t kMaxWords = 300;
+constexpr std::uint64_t kFull = 64 * 1024;
 
 // The names runsc gives them, in the order in which its calls take them.
 constexpr char const* kFiles[] = {"checkpoint.img", "pages_meta.img", "pages.img"};
@@ -114,6 +116,11 @@ Json loopback() {
     return {{"LoopbackLinks", Json::array({std::move(link)})}};
 }
 
+bool full(std::string const& directory) {
+    struct statvfs disk{};
+    return ::statvfs(directory.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < kFull;
+}
+
 bool mentions(std::string const& text, char const* words) { return text.find(words) != text.npos; }
 
 }  // namespace
@@ -148,7 +155,8 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
     auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Checkpoint", std::move(arg), numbers(*files), limit);
     if (done || !is(done.error(), image_errc::refused)) co_return done;
     auto const& text = done.error().context;
-    if (mentions(text, "no space left on device") || mentions(text, "disk quota exceeded"))
+    // A full disk often shows as a failure of the runtime's own, so the disk is asked too.
+    if (mentions(text, "no space left on device") || mentions(text, "disk quota exceeded") || full(directory))
         co_return base::error(errc::limit, "no space for the memory image");
     if (mentions(text, "deleted and invalidated dentries"))
         co_return error(image_errc::open_deleted_file, "a deleted file of the volume is open: " + first_words(text));

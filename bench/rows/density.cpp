@@ -9,7 +9,7 @@ namespace bench {
 namespace {
 
 constexpr int kDefault = 300, kThreadsEach = 32, kSpareThreads = 2000;
-constexpr int kClaimGroup = 4;
+constexpr int kClaimGroup = 3;
 constexpr double kMiB = 1 << 20;
 constexpr std::chrono::seconds kSettle{5}, kIdle{20};
 

@@ -1,5 +1,5 @@
 // Files of 4 KiB: through us, by the system calls themselves on the same volume, and through npm's file
-// servers, which are given a directory of that volume too. They take turns, call by call.
+// servers, which are given a directory of that volume too. They take turns, a few calls each.
 #include "../file_floor.hpp"
 #include "../interrupt.hpp"
 #include "../rows.hpp"
@@ -10,7 +10,7 @@ namespace bench {
 namespace {
 
 constexpr std::size_t kBytes = 4096;
-constexpr int kWarmUp = 50;
+constexpr int kWarmUp = 50, kBlock = 20;
 
 std::string four_kib() {
     std::string text;
@@ -47,18 +47,18 @@ base::Json our_write(Lab::Workspace const& w, std::string const& text) {
 }
 base::Json our_read(Lab::Workspace const& w) { return {{"workspace_id", w.id()}, {"path", "ours.txt"}}; }
 
-// Every one in turn, `n` times, after some turns that are not counted.
+// Every one in turn, kBlock calls each, so that none pays for the caches that another left cold.
 void take_turns(int n, std::vector<std::pair<Samples*, std::function<Clock::duration()>>> const& turns) {
-    for (int i = -std::min(n, kWarmUp); i < n; ++i)
-        for (auto const& [samples, one] : turns) {
-            auto const took = one();
-            if (i >= 0) samples->add(took);
-        }
+    for (auto const& turn : turns)
+        for (int i = 0; i < std::min(n, kWarmUp); ++i) (void)turn.second();
+    for (int done = 0; done < n; done += kBlock)
+        for (auto const& [samples, one] : turns)
+            for (int i = done; i < std::min(n, done + kBlock); ++i) samples->add(one());
 }
 
 void note_turns(Lab& lab, char const* row, int n) {
-    lab.report().note(std::string(row) + ": call by call in turns, " + std::to_string(std::min(n, kWarmUp)) +
-                      " turns of warm-up");
+    lab.report().note(std::string(row) + ": by turns of " + std::to_string(kBlock) + " calls, after " +
+                      std::to_string(std::min(n, kWarmUp)) + " of each to warm up");
 }
 
 }  // namespace

@@ -249,7 +249,20 @@ Result<UniqueFd> Beneath::open_file(std::string_view path) const {
 Result<Beneath> Beneath::open_directory(std::string_view path) const {
     auto fd = resolve(path, O_RDONLY | O_DIRECTORY, 0);
     if (!fd) return fd.error();
-    return Beneath(std::move(*fd), sync_);
+    Beneath opened(std::move(*fd), sync_);
+    opened.staging_ = staging_;
+    return opened;
+}
+
+void Beneath::stage_in(Beneath const& directory) {
+    UniqueFd own(::fcntl(directory.fd(), F_DUPFD_CLOEXEC, 0));
+    if (own) staging_ = std::make_shared<UniqueFd const>(std::move(own));
+}
+
+// Whoever may write the file system may remove the staging directory under us; nothing can be made in it then.
+int Beneath::staging_or(int directory) const {
+    struct stat st{};
+    return staging_ && ::fstat(staging_->get(), &st) == 0 && st.st_nlink > 0 ? staging_->get() : directory;
 }
 
 Result<Beneath::Entry> Beneath::stat(std::string_view path, bool follow) const {
@@ -349,7 +362,8 @@ Status Beneath::replace(std::string_view path, std::string_view bytes, mode_t mo
         mode = old.st_mode & 0777;
     }
     std::string const temporary = std::string(kTemporary) + random_id(10);
-    UniqueFd file(::openat(dir, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    int const staging = staging_or(dir);
+    UniqueFd file(::openat(staging, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) return path_error(errno, path);
     auto put = [&]() -> Status {
         if (auto s = sys::write_all(file.get(), bytes, std::string(path)); !s) return s;
@@ -361,11 +375,11 @@ Status Beneath::replace(std::string_view path, std::string_view bytes, mode_t mo
         } else if (auto s = sys::fsync(file.get(), std::string(path)); !s) {
             return s;
         }
-        if (::renameat(dir, temporary.c_str(), dir, parent->name.c_str()) < 0) return path_error(errno, path);
+        if (::renameat(staging, temporary.c_str(), dir, parent->name.c_str()) < 0) return path_error(errno, path);
         if (sync_ == Sync::ordered) return sys::fsync(file.get(), std::string(path));
         return sys::fsync(dir, std::string(path));
     }();
-    if (!put) ::unlinkat(dir, temporary.c_str(), 0);   // after the rename there is none, which is fine
+    if (!put) ::unlinkat(staging, temporary.c_str(), 0);   // after the rename there is none, which is fine
     return put;
 }
 
@@ -422,14 +436,15 @@ Status Beneath::copy(std::string_view from, std::string_view to, std::uint64_t m
     struct stat into{};
     if (::fstat(b->dir.get(), &into) < 0) return path_error(errno, to);
     CopyBudget budget{max_bytes, max_entries, into.st_dev, into.st_ino};
-    auto copied = copy_entry(a->dir.get(), a->name, b->dir.get(), temporary, std::string(from), budget, 0);
-    if (copied && ::renameat2(b->dir.get(), temporary.c_str(), b->dir.get(), b->name.c_str(), RENAME_NOREPLACE) < 0)
+    int const staging = staging_or(b->dir.get());
+    auto copied = copy_entry(a->dir.get(), a->name, staging, temporary, std::string(from), budget, 0);
+    if (copied && ::renameat2(staging, temporary.c_str(), b->dir.get(), b->name.c_str(), RENAME_NOREPLACE) < 0)
         copied = path_error(errno, to);
     if (!copied) {
-        if (::unlinkat(b->dir.get(), temporary.c_str(), 0) < 0)
-            if (auto child = open_child_dir(b->dir.get(), temporary, to)) {
+        if (::unlinkat(staging, temporary.c_str(), 0) < 0)
+            if (auto child = open_child_dir(staging, temporary, to)) {
                 (void)remove_contents(std::move(*child), temporary, 0);
-                ::unlinkat(b->dir.get(), temporary.c_str(), AT_REMOVEDIR);
+                ::unlinkat(staging, temporary.c_str(), AT_REMOVEDIR);
             }
         return copied;
     }

@@ -174,6 +174,28 @@ TEST_CASE("changes beneath a directory") {
         REQUIRE(ordered.replace("dir/file", "ordered").has_value());
         CHECK(tree.read("dir/file", 10).value() == "ordered");
     }
+    SUBCASE("files and copies grow up in the staging directory, while there is one") {
+        auto whole = Beneath::open(t.root).value();
+        auto staged = whole.open_directory("dir").value();
+        REQUIRE(whole.make_directories("staging").has_value());
+        staged.stage_in(whole.open_directory("staging").value());
+        REQUIRE(whole.replace("staging/.berth-tmp-of-a-crash", "x").has_value());
+        REQUIRE(staged.replace("new/file", "one").has_value());
+        REQUIRE(staged.replace("new/file", "two").has_value());
+        REQUIRE(staged.open_directory("new").value().replace("below", "three").has_value());
+        REQUIRE(staged.copy("new", "twin", 100, 10).has_value());
+        CHECK(fails(staged.copy("new", "new/self", 100, 10), errc::invalid));
+        CHECK(fails(staged.copy("new", "tight", 4, 10), errc::limit));
+        CHECK(tree.read("dir/new/file", 10).value() == "two");
+        CHECK(tree.read("dir/twin/below", 10).value() == "three");
+        REQUIRE(whole.remove("staging", true).has_value());
+        REQUIRE(staged.replace("new/file", "four").has_value());
+        REQUIRE(staged.copy("new", "third", 100, 10).has_value());
+        CHECK(tree.read("dir/third/file", 10).value() == "four");
+        CHECK(names() == std::vector<std::string>{"dir", "dir/deep", "dir/file", "dir/new", "dir/new/below", "dir/new/file",
+                                                  "dir/third", "dir/third/below", "dir/third/file", "dir/twin",
+                                                  "dir/twin/below", "dir/twin/file"});
+    }
     SUBCASE("rename, and replace only when told to") {
         Tree::put(t.root + "/other", "other");
         CHECK(fails(tree.rename("dir/file", "other", false), errc::exists));

@@ -132,6 +132,8 @@ TEST_CASE("recover removes what no record knows and what a crash left") {
     Fixture f(images);
     f.create("kept");
     put(*f.open("kept").value(), "a", "data");
+    auto const half_written = f.directory + "/kept/fs/.berth-staging/half/written";
+    std::filesystem::create_directories(half_written);
     f.create("asleep");
     CHECK(f.release("asleep").has_value());
     f.create("unknown");
@@ -150,6 +152,7 @@ TEST_CASE("recover removes what no record knows and what a crash left") {
     f.io.run(crashed->stop(false));
     crashed.reset();
     CHECK(f.open("kept").value()->files().read("a", 10).value() == "data");
+    CHECK_FALSE(std::filesystem::exists(half_written));
     CHECK(f.open("asleep").has_value());
     CHECK(base::is(f.open("lost").error(), errc::not_found));
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,11 @@ class Beneath {
 
     /// `path` is the operator's or ours.
     static Result<Beneath> open(std::string const& path, Sync sync = Sync::portable);
+
+    /// Files and copies are made in `directory`, of the same mounted file system, and moved to their place when they are whole:
+    /// what a crash leaves of one lies there, for the owner to throw away. Without it, or when it was removed, beside their
+    /// place, as ".berth-tmp-...". Directories opened from this one do the same.
+    void stage_in(Beneath const& directory);
 
     enum class Kind { file, directory, link, other };
     struct Entry {
@@ -76,9 +82,11 @@ class Beneath {
     Result<UniqueFd> resolve(std::string_view path, int flags, std::uint64_t extra_resolve) const;
     Result<Parent> parent_of(std::string_view path, bool create) const;
     Status settle(int file, int dir) const;
+    int staging_or(int directory) const;
 
     UniqueFd root_;
     Sync sync_;
+    std::shared_ptr<UniqueFd const> staging_;    // of all that were opened from one another
 };
 
 }  // namespace base

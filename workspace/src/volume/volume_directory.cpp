@@ -25,6 +25,8 @@ using base::Status;
 std::string image_of(std::string const& directory) { return directory + "/image"; }
 std::string mount_of(std::string const& directory) { return directory + "/fs"; }
 
+constexpr char const* kStaging = ".berth-staging";  // in fs, beside workspace and home
+
 // Free extents smaller than this are not worth a hole in the image.
 constexpr std::uint64_t kTrimExtent = 1 << 20;
 constexpr int kBusyTries = 50;
@@ -135,6 +137,11 @@ base::Result<std::shared_ptr<OpenVolume>> open(std::string const& id, std::strin
     auto files = fs->open_directory("workspace"), home = fs->open_directory("home");
     if (!files) return files.error();
     if (!home) return home.error();
+    // What is in it was being written when an earlier server died. On a full volume files are made in their place instead.
+    (void)fs->remove(kStaging, true);
+    if (fs->make_directories(kStaging))
+        if (auto staging = fs->open_directory(kStaging))
+            for (auto* tree : {&*files, &*home}) tree->stage_in(*staging);
     return std::make_shared<OpenVolume>(id, mount_of(directory), std::move(*files), std::move(*home));
 }
 

@@ -351,6 +351,13 @@ Status Beneath::settle(int file, int dir) const {
 }
 
 Status Beneath::replace(std::string_view path, std::string_view bytes, mode_t mode) const {
+    auto file = incoming(path, mode);
+    if (!file) return file.error();
+    if (auto s = file->write(bytes); !s) return s;
+    return file->commit();
+}
+
+Result<Beneath::Incoming> Beneath::incoming(std::string_view path, mode_t mode) const {
     auto parent = parent_of(path, true);
     if (!parent) return parent.error();
     int const dir = parent->dir.get();
@@ -361,26 +368,49 @@ Status Beneath::replace(std::string_view path, std::string_view bytes, mode_t mo
         if (!S_ISREG(old.st_mode)) return path_error(ENXIO, path);
         mode = old.st_mode & 0777;
     }
-    std::string const temporary = std::string(kTemporary) + random_id(10);
-    int const staging = staging_or(dir);
-    UniqueFd file(::openat(staging, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    std::string temporary = std::string(kTemporary) + random_id(10);
+    auto const staging = staging_or(dir) == dir ? nullptr : staging_;
+    UniqueFd file(::openat(staging ? staging->get() : dir, temporary.c_str(),
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) return path_error(errno, path);
-    auto put = [&]() -> Status {
-        if (auto s = sys::write_all(file.get(), bytes, std::string(path)); !s) return s;
-        if (::fchmod(file.get(), mode) < 0) return path_error(errno, path);
-        if (sync_ == Sync::ordered) {
-            // Data out and blocks allocated before the name changes, so that the rename's transaction carries them.
-            if (::sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) < 0)
-                return path_error(errno, path);
-        } else if (auto s = sys::fsync(file.get(), std::string(path)); !s) {
-            return s;
-        }
-        if (::renameat(staging, temporary.c_str(), dir, parent->name.c_str()) < 0) return path_error(errno, path);
-        if (sync_ == Sync::ordered) return sys::fsync(file.get(), std::string(path));
-        return sys::fsync(dir, std::string(path));
-    }();
-    if (!put) ::unlinkat(staging, temporary.c_str(), 0);   // after the rename there is none, which is fine
-    return put;
+    Incoming result;
+    result.dir_ = std::move(parent->dir);
+    result.staging_ = staging;
+    result.file_ = std::move(file);
+    result.temporary_ = std::move(temporary);
+    result.name_ = std::move(parent->name);
+    result.path_ = path;
+    result.mode_ = mode;
+    result.sync_ = sync_;
+    return result;
+}
+
+Beneath::Incoming::Incoming(Incoming&& other) noexcept
+    : dir_(std::move(other.dir_)), staging_(std::move(other.staging_)), file_(std::move(other.file_)),
+      temporary_(std::exchange(other.temporary_, {})), name_(std::move(other.name_)), path_(std::move(other.path_)),
+      mode_(other.mode_), sync_(other.sync_) {}
+
+Beneath::Incoming::~Incoming() {
+    if (!temporary_.empty()) ::unlinkat(made_in(), temporary_.c_str(), 0);
+}
+
+int Beneath::Incoming::made_in() const { return staging_ ? staging_->get() : dir_.get(); }
+
+Status Beneath::Incoming::write(std::string_view bytes) { return sys::write_all(file_.get(), bytes, path_); }
+
+Status Beneath::Incoming::commit() {
+    if (::fchmod(file_.get(), mode_) < 0) return path_error(errno, path_);
+    if (sync_ == Sync::ordered) {
+        // Data out and blocks allocated before the name changes, so that the rename's transaction carries them.
+        if (::sync_file_range(file_.get(), 0, 0,
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+            return path_error(errno, path_);
+    } else if (auto s = sys::fsync(file_.get(), path_); !s) {
+        return s;
+    }
+    if (::renameat(made_in(), temporary_.c_str(), dir_.get(), name_.c_str()) < 0) return path_error(errno, path_);
+    temporary_.clear();
+    return sys::fsync(sync_ == Sync::ordered ? file_.get() : dir_.get(), path_);
 }
 
 Status Beneath::append(std::string_view path, std::string_view bytes) const {

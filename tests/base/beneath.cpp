@@ -174,6 +174,20 @@ TEST_CASE("changes beneath a directory") {
         REQUIRE(ordered.replace("dir/file", "ordered").has_value());
         CHECK(tree.read("dir/file", 10).value() == "ordered");
     }
+    SUBCASE("take a file piece by piece, and keep nothing of one that is dropped") {
+        bool more = false;
+        {
+            auto file = tree.incoming("a/pieces").value();
+            REQUIRE(file.write("one ").has_value());
+            CHECK(fails(tree.read("a/pieces", 100), errc::not_found));
+            REQUIRE(file.write("two").has_value());
+            REQUIRE(file.commit().has_value());
+        }
+        CHECK(tree.read("a/pieces", 100).value() == "one two");
+        auto const before = tree.list("a", 100, more).value().size();
+        CHECK(tree.incoming("a/dropped").value().write("half").has_value());
+        CHECK(tree.list("a", 100, more).value().size() == before);
+    }
     SUBCASE("files and copies grow up in the staging directory, while there is one") {
         auto whole = Beneath::open(t.root).value();
         auto staged = whole.open_directory("dir").value();

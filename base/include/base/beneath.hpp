@@ -60,6 +60,10 @@ class Beneath {
     /// Creates missing parents (0755), then puts `bytes` there: the old file or the new one stands after a crash, and the
     /// new one once this returns. An existing file keeps its mode; the new one gets `mode`.
     Status replace(std::string_view path, std::string_view bytes, mode_t mode = 0644) const;
+    /// The same for what comes piece by piece: it grows beside its name, which `commit` gives to it. Dropped without, it
+    /// leaves nothing behind. May outlive the Beneath it came from.
+    class Incoming;
+    Result<Incoming> incoming(std::string_view path, mode_t mode = 0644) const;
     /// Creates or extends a file, durable on return.
     Status append(std::string_view path, std::string_view bytes) const;
     Status make_directories(std::string_view path) const;
@@ -87,6 +91,26 @@ class Beneath {
     UniqueFd root_;
     Sync sync_;
     std::shared_ptr<UniqueFd const> staging_;    // of all that were opened from one another
+};
+
+class Beneath::Incoming {
+  public:
+    Incoming(Incoming&&) noexcept;
+    Incoming& operator=(Incoming&&) = delete;
+    ~Incoming();
+    Status write(std::string_view bytes);
+    Status commit();
+
+  private:
+    friend class Beneath;
+    Incoming() = default;
+    int made_in() const;
+    UniqueFd dir_;
+    std::shared_ptr<UniqueFd const> staging_;    // null: in dir_
+    UniqueFd file_;
+    std::string temporary_, name_, path_;        // temporary_ is "" once there is none; path_ is for messages
+    mode_t mode_ = 0;
+    Sync sync_ = Sync::portable;
 };
 
 }  // namespace base

@@ -111,12 +111,21 @@ base::Task<bool> Connection::exchange() {
             refusal.emplace(Refusal{Status::payload_too_large, "body too large"});
         else if (!expect.empty() && !beast::iequals(expect, "100-continue"))
             refusal.emplace(Refusal{Status::expectation_failed, "unsupported expectation"});
-        if (!refusal) refusal = co_await read_body(parser, version >= 11 && !expect.empty());
+        if (refusal) co_return co_await refuse(std::move(*refusal), false);
+        if (version >= 11 && !expect.empty() && buffer_.size() == 0) {
+            bool const told = co_await proceed();
+            if (!told) co_return false;
+        }
+        if (admitted->route->streams_body) {
+            BodyParser body(std::move(parser));
+            co_return co_await answer(*admitted->route, std::move(request), version, keep_alive, &body);
+        }
+        refusal = co_await read_body(parser);
         if (refusal) co_return co_await refuse(std::move(*refusal), false);
         if (gone_) co_return false;
         request.body = std::move(message.body());
     }
-    co_return co_await answer(*admitted->route, std::move(request), version, keep_alive);
+    co_return co_await answer(*admitted->route, std::move(request), version, keep_alive, nullptr);
 }
 
 /// Both the whole head and its size limit are settled here, so the parser gets a head in one piece.
@@ -164,16 +173,15 @@ boost::system::result<Connection::Admitted, Refusal> Connection::admit(Fields co
     return admitted;
 }
 
-base::Task<std::optional<Refusal>> Connection::read_body(Parser& parser, bool expects_continue) {
+base::Task<bool> Connection::proceed() {
+    Buffers const line{asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25)};
+    auto const written = co_await write(line);
+    if (!written) gone_ = true;
+    co_return written.has_value();
+}
+
+base::Task<std::optional<Refusal>> Connection::read_body(Parser& parser) {
     std::optional<Refusal> refusal;
-    if (expects_continue && buffer_.size() == 0) {
-        Buffers const proceed{asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25)};
-        auto const written = co_await write(proceed);
-        if (!written) {
-            gone_ = true;
-            co_return refusal;
-        }
-    }
     limit(core_->options().body_limit);
     parser.eager(true);
     bool need_more = buffer_.size() == 0;
@@ -203,6 +211,47 @@ base::Task<std::optional<Refusal>> Connection::read_body(Parser& parser, bool ex
     co_return refusal;
 }
 
+base::Task<base::Result<std::string>> Connection::receive(BodyParser& parser) {
+    std::string piece(body_step, '\0');
+    auto& body = parser.get().body();
+    body.data = piece.data();
+    body.size = piece.size();
+    auto const gone = base::error(base::errc::cancelled, "the client is gone");
+    parser.eager(true);
+    // What the client does with its sending side is the body's matter for so long.
+    struct Receiving {
+        explicit Receiving(Connection& c) : connection(c) {
+            c.phase_ = Phase::body;
+            c.limit(c.core_->options().body_limit);
+        }
+        ~Receiving() {
+            connection.phase_ = Phase::handler;
+            connection.deadline_ = base::Clock::time_point::max();
+        }
+        Connection& connection;
+    } const receiving(*this);
+    bool need_more = buffer_.size() == 0;
+    // Until something came: a piece is handed on when it is there, not when it is full.
+    while (!parser.is_done() && body.size == piece.size()) {
+        if (need_more) {
+            if (buffer_.size() >= body_step) co_return base::error(base::errc::invalid, "malformed body");
+            bool const filled = co_await fill(body_step);
+            if (!filled) gone_ = true;
+            if (gone_) co_return gone;
+        }
+        boost::system::error_code ec;
+        buffer_.consume(parser.put(buffer_.data(), ec));
+        if (ec == beast::http::error::need_buffer) break;
+        need_more = ec == beast::http::error::need_more || (!ec && buffer_.size() == 0);
+        if (ec == beast::http::error::body_limit)
+            co_return base::error(base::errc::limit, "the body is larger than allowed");
+        if (ec && ec != beast::http::error::need_more)
+            co_return base::error(base::errc::invalid, "malformed body");
+    }
+    piece.resize(piece.size() - body.size);
+    co_return piece;
+}
+
 base::Task<bool> Connection::invoke(Handler const& handler, Request request, Reply& reply) {
     try {
         auto task = handler(std::move(request), reply);
@@ -213,9 +262,10 @@ base::Task<bool> Connection::invoke(Handler const& handler, Request request, Rep
     }
 }
 
-base::Task<bool> Connection::answer(Route const& route, Request request, unsigned version, bool keep_alive) {
+base::Task<bool> Connection::answer(Route const& route, Request request, unsigned version, bool keep_alive,
+                                    BodyParser* body) {
     bool const head_only = request.verb == Verb::head;
-    HttpReply reply(*this, version, head_only, keep_alive && !core_->stopping());
+    HttpReply reply(*this, version, head_only, keep_alive && !core_->stopping(), body);
     deadline_ = base::Clock::time_point::max();  // a handler's time is its own matter
     phase_ = Phase::handler;
     auto executor = co_await asio::this_coro::executor;

@@ -3,6 +3,7 @@
 #include "stream.hpp"
 
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 
@@ -13,6 +14,7 @@ namespace http {
 class Connection : public std::enable_shared_from_this<Connection> {
   public:
     using Buffers = std::array<asio::const_buffer, 3>;
+    using BodyParser = beast::http::request_parser<beast::http::buffer_body>;
 
     /// `local` is the private socket, whose file mode was the credential.
     Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer,
@@ -34,6 +36,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
     /// Everything, each step of it within write_limit.
     base::Task<base::Status> write(Buffers);
+    /// The next piece of a body that its handler takes itself, "" at the end.
+    base::Task<base::Result<std::string>> receive(BodyParser&);
 
   private:
     enum class Phase { head, body, handler, goodbye };
@@ -50,8 +54,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     base::Task<bool> exchange();
     base::Task<Head> read_head();
     boost::system::result<Admitted, Refusal> admit(Fields const&, Verb, std::string_view path) const;
-    base::Task<std::optional<Refusal>> read_body(Parser&, bool expects_continue);
-    base::Task<bool> answer(Route const&, Request, unsigned version, bool keep_alive);
+    base::Task<bool> proceed();
+    base::Task<std::optional<Refusal>> read_body(Parser&);
+    base::Task<bool> answer(Route const&, Request, unsigned version, bool keep_alive, BodyParser* body);
     base::Task<bool> refuse(Refusal, bool keep_alive, bool head_only = false);
     base::Task<void> say_goodbye();
     base::Task<bool> fill(std::size_t size);

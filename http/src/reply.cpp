@@ -16,13 +16,20 @@ base::Error misuse() { return base::error(base::errc::internal, "the reply was u
 
 }  // namespace
 
-HttpReply::HttpReply(Connection& connection, unsigned version, bool head_only, bool keep_alive)
-    : connection_(connection), version_(version), head_only_(head_only), keep_alive_(keep_alive) {}
+HttpReply::HttpReply(Connection& connection, unsigned version, bool head_only, bool keep_alive,
+                     Connection::BodyParser* body)
+    : connection_(connection), version_(version), head_only_(head_only), keep_alive_(keep_alive), body_(body) {}
+
+base::Task<base::Result<std::string>> HttpReply::receive() {
+    if (state_ != State::fresh) co_return misuse();
+    if (!body_) co_return std::string();
+    co_return co_await connection_.receive(*body_);
+}
 
 base::Task<base::Status> HttpReply::send(Status status, Fields fields, std::string body) {
     if (state_ != State::fresh) co_return misuse();
     auto const framing = forbids_body(status) ? wire::Framing::none : wire::Framing::length;
-    auto head = wire::head(status, fields, framing, body.size(), keep_alive_);
+    auto head = wire::head(status, fields, framing, body.size(), keep_alive());
     if (!head) co_return head.error();
     state_ = State::sending;
     if (head_only_ || framing == wire::Framing::none) body.clear();
@@ -39,16 +46,20 @@ base::Task<base::Status> HttpReply::send(Status status, Fields fields, std::stri
     co_return written;
 }
 
-base::Task<base::Status> HttpReply::begin(Status status, Fields fields) {
+base::Task<base::Status> HttpReply::begin(Status status, Fields fields, std::optional<std::uint64_t> length) {
     if (state_ != State::fresh) co_return misuse();
     bodiless_ = head_only_ || forbids_body(status);
     auto framing = wire::Framing::chunked;
     if (forbids_body(status))
         framing = wire::Framing::none;
+    else if (length)
+        framing = wire::Framing::length;
     else if (version_ < 11)
         framing = wire::Framing::until_close;
     if (framing == wire::Framing::until_close) keep_alive_ = false;
-    auto const head = wire::head(status, fields, framing, 0, keep_alive_);
+    chunked_ = framing == wire::Framing::chunked;
+    if (framing == wire::Framing::length && !bodiless_) left_ = length;
+    auto const head = wire::head(status, fields, framing, length.value_or(0), keep_alive());
     if (!head) co_return head.error();
     state_ = State::sending;
     Connection::Buffers const buffers{asio::buffer(*head)};
@@ -62,7 +73,11 @@ base::Task<base::Status> HttpReply::write(std::string bytes) {
     if (bytes.empty() || bodiless_) co_return base::Status();  // an empty chunk would end the body
     Connection::Buffers buffers{};
     std::string frame;
-    if (version_ < 11) {
+    if (left_) {
+        if (bytes.size() > *left_) co_return misuse();
+        *left_ -= bytes.size();
+    }
+    if (!chunked_) {
         buffers[0] = asio::buffer(bytes);
     } else {
         char size[20];
@@ -86,8 +101,9 @@ base::Task<base::Status> HttpReply::write(std::string bytes) {
 base::Task<base::Status> HttpReply::finish() {
     if (state_ != State::streaming) co_return misuse();
     state_ = State::sending;
+    if (left_ && *left_ > 0) co_return misuse();  // stays incomplete: the connection ends
     base::Status written;
-    if (version_ >= 11 && !bodiless_) {
+    if (chunked_ && !bodiless_) {
         Connection::Buffers const last{asio::buffer("0\r\n\r\n", 5)};
         written = co_await connection_.write(last);
     }

@@ -7,16 +7,19 @@ namespace http {
 /// The answer to one request. Lives as long as its handler.
 class HttpReply final : public Reply {
   public:
-    HttpReply(Connection&, unsigned version, bool head_only, bool keep_alive);
+    /// `body` is the request's, when the handler is to take it; else null.
+    HttpReply(Connection&, unsigned version, bool head_only, bool keep_alive, Connection::BodyParser* body);
 
     base::Task<base::Status> send(Status, Fields, std::string body) override;
-    base::Task<base::Status> begin(Status, Fields) override;
+    base::Task<base::Status> begin(Status, Fields, std::optional<std::uint64_t> length) override;
     base::Task<base::Status> write(std::string bytes) override;
     base::Task<base::Status> finish() override;
     bool begun() const override { return state_ != State::fresh; }
+    base::Task<base::Result<std::string>> receive() override;
 
     bool complete() const { return state_ == State::complete; }
-    bool keep_alive() const { return keep_alive_; }
+    /// A body that nobody took to its end would be read as the next request.
+    bool keep_alive() const { return keep_alive_ && (!body_ || body_->is_done()); }
 
   private:
     enum class State { fresh, sending, streaming, complete };
@@ -25,7 +28,10 @@ class HttpReply final : public Reply {
     unsigned version_;
     bool head_only_;
     bool keep_alive_;
-    bool bodiless_ = false;  ///< HEAD, 204 and 304
+    Connection::BodyParser* body_;
+    bool chunked_ = false;
+    bool bodiless_ = false;              ///< HEAD, 204 and 304
+    std::optional<std::uint64_t> left_;  ///< of a body whose length was said
     State state_ = State::fresh;
 };
 

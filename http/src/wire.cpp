@@ -37,7 +37,7 @@ char const* framing_fault(Fields const& fields, unsigned version, std::string_vi
     return nullptr;
 }
 
-base::Result<std::string> head(Status status, Fields const& fields, Framing framing, std::size_t length,
+base::Result<std::string> head(Status status, Fields const& fields, Framing framing, std::uint64_t length,
                                bool keep_alive) {
     constexpr std::string_view breakers("\r\n\0", 3);
     std::string out;

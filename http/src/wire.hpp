@@ -20,6 +20,6 @@ enum class Framing { length, chunked, until_close, none };
 
 /// The head of an answer. The connection owns Content-Length, Transfer-Encoding and Connection: the caller's
 /// are dropped. A field that would break out of its line is errc::invalid.
-base::Result<std::string> head(Status, Fields const&, Framing, std::size_t length, bool keep_alive);
+base::Result<std::string> head(Status, Fields const&, Framing, std::uint64_t length, bool keep_alive);
 
 }  // namespace http::wire

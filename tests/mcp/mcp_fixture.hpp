@@ -152,7 +152,7 @@ struct FakeReply final : http::Reply {
         status = s, fields = std::move(f), body = std::move(b), sent = true;
         co_return base::Status();
     }
-    Task<base::Status> begin(http::Status s, http::Fields f) override {
+    Task<base::Status> begin(http::Status s, http::Fields f, std::optional<std::uint64_t>) override {
         status = s, fields = std::move(f), streaming = true;
         co_return base::Status();
     }
@@ -165,6 +165,7 @@ struct FakeReply final : http::Reply {
         co_return base::Status();
     }
     bool begun() const override { return streaming; }
+    Task<base::Result<std::string>> receive() override { co_return std::string(); }
 
     Json json() const { return base::parse_json(body).value(); }
     /// The messages of the event stream so far.

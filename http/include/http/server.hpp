@@ -43,22 +43,28 @@ class Reply {
     virtual ~Reply() = default;
     virtual base::Task<base::Status> send(Status, Fields, std::string body) = 0;
     /// A body of unknown length (chunked). Each `write` is flushed to the client.
-    virtual base::Task<base::Status> begin(Status, Fields) = 0;
+    /// With `length`, exactly so many bytes are written; fewer end the connection, so that the client sees the cut.
+    virtual base::Task<base::Status> begin(Status, Fields, std::optional<std::uint64_t> length = {}) = 0;
     virtual base::Task<base::Status> write(std::string bytes) = 0;
     virtual base::Task<base::Status> finish() = 0;
     virtual bool begun() const = 0;
+    /// On a route with `streams_body`: the next bytes of the request's body, at most 64 KiB, "" at its end. Before an answer
+    /// begins. errc::limit: more than the route's max_body; errc::invalid: malformed; errc::cancelled: the client is gone, or
+    /// sent nothing for body_limit.
+    virtual base::Task<base::Result<std::string>> receive() = 0;
 };
 
 using Handler = std::function<base::Task<void>(Request, Reply&)>;
 
-enum class Access { open, token };     ///< `open`: only health routes
+enum class Access { open, token };     ///< `open`: health routes, and those whose path is the credential
 
 struct Route {
     std::string path;                  ///< exact, or a prefix when it ends in "/*"
     std::vector<Verb> verbs;           ///< others get 405 with Allow
     Access access = Access::token;
-    std::size_t max_body = 0;          ///< larger gets 413 before the body is read
+    std::uint64_t max_body = 0;        ///< larger gets 413 before the body is read
     Handler handler;
+    bool streams_body = false;         ///< the handler takes the body piece by piece, with Reply::receive
 };
 
 /// Decided before routing, on every request and upgrade (THREATS.md B1).

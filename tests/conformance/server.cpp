@@ -4,6 +4,7 @@
 #include <charconv>
 #include <csignal>
 #include <iostream>
+#include <sstream>
 
 // berth-conformance-server --port N | --stdio: our endpoint with the fixtures of the public conformance
 // suite, for loopback only.
@@ -49,7 +50,9 @@ int serve_http(asio::io_context& io, mcp::Server& server, std::uint16_t port) {
         std::cerr << where.error().message() << '\n';
         return 1;
     }
-    std::cerr << "listening on http://" << *where << "/mcp\n";
+    std::ostringstream line;  // in one write: whoever waits for the line must not find half of it
+    line << "listening on http://" << *where << "/mcp\n";
+    std::cerr << line.str();
     asio::signal_set signals(io, SIGINT, SIGTERM);
     signals.async_wait([&io](auto, auto) { io.stop(); });
     io.run();

@@ -60,12 +60,16 @@ void measure_density(Lab& lab) {
     pause(kSettle);
     auto const mark = server->data() + "/";
     auto tree = tree_of(mark);
-    auto const from = use_of(tree);
+    std::vector<pid_t> const server_alone{server->pid()};
+    auto const from = use_of(tree), server_from = use_of(server_alone);
     auto const idle_from = Clock::now();
     pause(kIdle);
-    auto const to = use_of(tree);
+    auto const to = use_of(tree), server_to = use_of(server_alone);
     auto const idle_seconds = std::chrono::duration<double>(Clock::now() - idle_from).count();
-    auto const cpu = 100 * (to.cpu_seconds - from.cpu_seconds) / idle_seconds;
+    auto const share = [idle_seconds](TreeUse const& first, TreeUse const& last) {
+        return 100 * (last.cpu_seconds - first.cpu_seconds) / idle_seconds;
+    };
+    auto const cpu = share(from, to);
     auto const pss = static_cast<double>(pss_of(tree)) / kMiB / n;
     auto const memory_after = memory_available();
     auto const gone =
@@ -101,9 +105,13 @@ void measure_density(Lab& lab) {
     auto& idle = report.add("density_idle_cpu", "of one core, everything idle" + with, "%", only(cpu));
     if (n >= 1000) promise(idle, "under 2 % of one core at 1,000", cpu < 2);
     report.add("density_claim", "workspace_create" + with, "ms", claim);
-    report.note("density: idle over " + std::to_string(kIdle.count()) + " s, the server and " +
-                std::to_string(from.processes) + " processes in all; " + std::to_string(cold) +
-                " claims not from the stock, not counted");
+    char idle_note[160];
+    std::snprintf(idle_note, sizeof idle_note,
+                  "density: idle over %d s, %d processes; of the CPU %.2f %% are the server's own, the rest "
+                  "its sandboxes'",
+                  static_cast<int>(kIdle.count()), from.processes, share(server_from, server_to));
+    report.note(idle_note);
+    report.note("density: " + std::to_string(cold) + " claims not from the stock, not counted");
 }
 
 }  // namespace bench

@@ -105,10 +105,9 @@ base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, st
     if (outcome) {
         self->saving_ = false;
         self->die({Death::Reason::hibernated, "it was put to sleep"});
-        auto gone = co_await self->destroy();
-        watch.lap("clean_up");
-        // The image is whole, whatever became of the slot: a later sweep removes what is left.
-        (void)gone;
+        // Its memory takes as long to give back as the image to seal: beside each other.
+        self->taking_apart_ = true;
+        asio::co_spawn(self->io_, take_apart(self), asio::detached);
         co_return done;
     }
     empty(directory);

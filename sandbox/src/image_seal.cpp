@@ -80,35 +80,42 @@ void punch(int fd, char const* bytes, std::size_t n, std::uint64_t at) {
     give_back(offset);
 }
 
+// One piece of an open file; short at the end of the file. `size` becomes the bytes there were.
+base::Result<std::string> tag_piece(int fd, std::string const& path, std::string const& one_time_key, std::size_t index,
+                                    bool punch_holes, Tagger& tagger, std::vector<char>& buffer, std::size_t& size) {
+    if (!tagger.begin(one_time_key)) return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
+    std::uint64_t const start = static_cast<std::uint64_t>(index) * kPiece;
+    size = 0;
+    while (size < kPiece) {
+        ssize_t const n = ::pread(fd, buffer.data(), std::min(buffer.size(), kPiece - size),
+                                  static_cast<off_t>(start + size));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return base::errno_error("read " + path);
+        if (n == 0) break;
+        auto const got = static_cast<std::size_t>(n);
+        tagger.add(buffer.data(), got);
+        if (punch_holes) punch(fd, buffer.data(), got, start + size);
+        size += got;
+    }
+    return tagger.end();
+}
+
 base::Result<SealedFile> tag_file(std::string const& directory, std::string const& name, base::Secret const& key,
-                                  std::string const& salt, bool punch_holes) {
+                                  std::string const& salt) {
     auto const path = directory + "/" + name;
-    auto fd = base::sys::open(path, (punch_holes ? O_RDWR : O_RDONLY) | O_NOFOLLOW);
+    auto fd = base::sys::open(path, O_RDWR | O_NOFOLLOW);
     if (!fd) return fd.error();
-    (void)::posix_fadvise(fd->get(), 0, 0, POSIX_FADV_SEQUENTIAL);
     SealedFile out;
     out.name = name;
     std::vector<char> buffer(kBuffer);
     Tagger tagger;
-    for (bool end = false; !end;) {
-        if (!tagger.begin(piece_key(key, salt, name, out.tags.size())))
-            return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
-        std::size_t piece = 0;
-        while (piece < kPiece) {
-            ssize_t const n = ::read(fd->get(), buffer.data(), std::min(buffer.size(), kPiece - piece));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) return base::errno_error("read " + path);
-            if (n == 0) {
-                end = true;
-                break;
-            }
-            auto const got = static_cast<std::size_t>(n);
-            tagger.add(buffer.data(), got);
-            if (punch_holes) punch(fd->get(), buffer.data(), got, out.size);
-            out.size += got;
-            piece += got;
-        }
-        out.tags.push_back(tagger.end());
+    // The last one is short, if only by all of it: so a file that grew is told from one that did not.
+    for (std::size_t size = kPiece; size == kPiece;) {
+        auto const index = out.tags.size();
+        auto tag = tag_piece(fd->get(), path, piece_key(key, salt, name, index), index, true, tagger, buffer, size);
+        if (!tag) return tag.error();
+        out.tags.push_back(std::move(*tag));
+        out.size += size;
     }
     return out;
 }
@@ -173,7 +180,7 @@ std::string manifest_tag(base::Secret const& key, std::string const& text) {
 }  // namespace
 
 base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
-                                                std::string const& salt, bool punch_holes) {
+                                                std::string const& salt) {
     std::vector<std::string> names;
     std::error_code ec;
     for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec)) {
@@ -184,7 +191,7 @@ base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, ba
     std::sort(names.begin(), names.end());
     std::vector<SealedFile> out;
     for (auto const& name : names) {
-        auto file = tag_file(directory, name, key, salt, punch_holes);
+        auto file = tag_file(directory, name, key, salt);
         if (!file) return file.error();
         out.push_back(std::move(*file));
     }
@@ -217,19 +224,29 @@ base::Result<Manifest> read(std::string const& directory, base::Secret const& ke
     }
 }
 
-base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key) {
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key, std::size_t part,
+                   std::size_t parts) {
+    std::vector<char> buffer(kBuffer);
+    Tagger tagger;
+    std::size_t turn = 0;
     for (auto const& sealed : manifest.files) {
-        struct stat st{};
         auto const path = directory + "/" + sealed.name;
-        if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos || ::lstat(path.c_str(), &st) != 0 ||
-            !S_ISREG(st.st_mode) || static_cast<std::uint64_t>(st.st_size) != sealed.size)
-            return error(image_errc::damaged, "the memory image's " + sealed.name + " is missing or of another size");
-        auto found = tag_file(directory, sealed.name, key, manifest.salt, false);
-        if (!found) return found.error();
-        bool same = found->size == sealed.size && found->tags.size() == sealed.tags.size();
-        for (std::size_t i = 0; same && i < sealed.tags.size(); ++i)
-            same = base::constant_time_equal(found->tags[i], sealed.tags[i]);
-        if (!same) return error(image_errc::damaged, "the memory image's " + sealed.name + " was changed");
+        auto const broken = [&](char const* how) {
+            return error(image_errc::damaged, "the memory image's " + sealed.name + how);
+        };
+        if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos) return broken(" has no name of ours");
+        auto fd = base::sys::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+        struct stat st{};
+        if (!fd || ::fstat(fd->get(), &st) != 0 || !S_ISREG(st.st_mode)) return broken(" is missing");
+        if (static_cast<std::uint64_t>(st.st_size) != sealed.size || sealed.tags.size() != sealed.size / kPiece + 1)
+            return broken(" is of another size");
+        for (std::size_t i = 0; i < sealed.tags.size(); ++i) {
+            if (turn++ % parts != part) continue;
+            std::size_t size = 0;
+            auto tag = tag_piece(fd->get(), path, piece_key(key, manifest.salt, sealed.name, i), i, false, tagger, buffer, size);
+            if (!tag) return tag.error();
+            if (!base::constant_time_equal(*tag, sealed.tags[i])) return broken(" was changed");
+        }
     }
     return {};
 }

@@ -20,7 +20,7 @@ namespace seal {
 struct SealedFile {
     std::string name;
     std::uint64_t size = 0;
-    std::vector<std::string> tags;                 ///< one for each kPiece bytes
+    std::vector<std::string> tags;                 ///< one for each kPiece bytes, and one for the rest, however short
 };
 
 struct Manifest {
@@ -34,13 +34,15 @@ inline constexpr char const* kManifest = "manifest.json";
 
 /// Tags every regular file in the directory, punching holes where whole pages are zero. Blocks.
 base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
-                                                std::string const& salt, bool punch_holes);
+                                                std::string const& salt);
 /// Writes the sealed manifest.
 base::Status write(std::string const& directory, Manifest const& manifest, base::Secret const& key);
 /// Reads it and checks its own tag, not the files'. image_errc::damaged.
 base::Result<Manifest> read(std::string const& directory, base::Secret const& key);
-/// Reads every byte and compares. image_errc::damaged names the file. Blocks.
-base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key);
+/// Reads every byte and compares; with `parts`, every so many piece, so that several threads share the work.
+/// image_errc::damaged names the file. Blocks.
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key, std::size_t part = 0,
+                   std::size_t parts = 1);
 
 }  // namespace seal
 }  // namespace sandbox

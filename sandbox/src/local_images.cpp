@@ -30,6 +30,7 @@ namespace {
 constexpr char const* kAside = ".aside";
 constexpr std::size_t kSaltBytes = 16;
 constexpr std::size_t kMinKey = 32;
+constexpr std::size_t kCheckers = 2;             // threads that verify one image
 constexpr std::size_t kMaxName = 64;
 
 bool valid_name(std::string const& name) {
@@ -101,7 +102,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
             m.info.ref = draft.ref;
             m.info.facts = facts;
             m.salt = base::random_bytes(kSaltBytes);
-            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt, true);
+            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt);
             if (!files) return files.error();
             if (files->empty()) return error(errc::invalid, "an image without files");
             m.files = std::move(*files);
@@ -124,7 +125,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
     base::Task<base::Result<OpenImage>> open(ImageRef ref, ImageFacts here) override {
         auto const self = shared_from_this();
         if (auto s = check_names(ref); !s) co_return s.error();
-        auto work = [self, ref, here = std::move(here)]() -> base::Result<OpenImage> {
+        auto look = [self, ref, here = std::move(here)]() -> base::Result<seal::Manifest> {
             auto const directory = self->path(ref);
             auto m = seal::read(directory, self->options_.key);
             if (!m) return m.error();
@@ -135,11 +136,22 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
                 return error(image_errc::not_ours, "the memory image is of generation " + std::to_string(found.generation) +
                                                        ", recorded is " + std::to_string(ref.generation));
             if (auto s = check_image(m->info.facts, here); !s) return s.error();
-            if (auto s = seal::check(directory, *m, self->options_.key); !s) return s.error();
-            return OpenImage{std::move(m->info), directory};
+            return m;
         };
-        auto opened = co_await base::blocking(pool_, std::move(work));
-        co_return opened;
+        auto found = co_await base::blocking(pool_, std::move(look));
+        if (!found) co_return found.error();
+        auto const m = std::make_shared<seal::Manifest const>(std::move(*found));
+        auto check = [self, m, ref](std::size_t part) {
+            return [self, m, ref, part] { return seal::check(self->path(ref), *m, self->options_.key, part, kCheckers); };
+        };
+        using namespace asio::experimental::awaitable_operators;
+        auto first = base::blocking(pool_, check(0));
+        auto second = base::blocking(pool_, check(1));
+        auto both = std::move(first) && std::move(second);
+        auto const [one, other] = co_await std::move(both);
+        for (auto const* result : {&one, &other})
+            if (!*result) co_return result->error();
+        co_return OpenImage{m->info, path(ref)};
     }
 
     base::Task<base::Result<ImageInfo>> clone(ImageRef from, ImageRef to) override {

@@ -72,7 +72,8 @@ class Sandbox {
     /// What an image made of it now would depend on.
     virtual ImageFacts image_facts() const = 0;
     /// Writes everything inside to `directory` (an empty one, of an ImageDraft) and ends the sandbox: it dies of
-    /// Reason::hibernated, and its slot is gone when this returns. Not one instruction runs inside after what was written.
+    /// Reason::hibernated. Not one instruction runs inside after what was written. Its slot is being removed when this
+    /// returns; `destroy` waits for that.
     /// On failure it goes on running, thawed, with its calls and processes, but without its network connections; what was
     /// written is void. Errors: image_errc::open_deleted_file names file and process, and is found before anything is
     /// touched; image_errc::refused has the runtime's words; base::errc::limit: no space; base::errc::timed_out after `limit`;

@@ -75,6 +75,7 @@ struct SleepNode : TestNode {
         REQUIRE_MESSAGE(info, (info ? "" : info.error().message()));
         CHECK_FALSE(one.alive());
         CHECK(one.death().reason == sandbox::Death::Reason::hibernated);
+        REQUIRE(io.run(one.destroy()));
         CHECK(traces(one.slot_id(), options.directory) == std::set<std::string>{});
         return info->ref;
     }

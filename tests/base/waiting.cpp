@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 
@@ -75,6 +77,33 @@ TEST_CASE("blocking work") {
         CHECK(io.run(task(io.pool, there, after)) == 5);
         CHECK(there != here);
         CHECK(after == here);
+    }
+    SUBCASE("ends undisturbed when its caller is cancelled meanwhile") {
+        std::atomic<bool> begun = false, go_on = false;
+        std::optional<int> got;
+        bool told = false, ended = false;
+        auto caller = [&]() -> Task<void> {
+            auto work = [&] {
+                begun = true;
+                while (!go_on) std::this_thread::yield();
+                return 7;
+            };
+            got = co_await base::blocking(io.pool, work);
+            try {
+                co_await base::sleep_for(1ms);
+            } catch (boost::system::system_error const&) {
+                told = true;
+            }
+        };
+        asio::cancellation_signal stop;
+        asio::co_spawn(io.context, caller, asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr) { ended = true; }));
+        while (!begun) io.run(base::sleep_for(1ms));
+        stop.emit(asio::cancellation_type::terminal);
+        io.run(base::sleep_for(5ms));
+        go_on = true;
+        while (!ended) io.run(base::sleep_for(1ms));
+        CHECK(got == 7);
+        CHECK(told);
     }
     SUBCASE("throws where it is awaited") {
         auto work = []() -> int { throw std::runtime_error("on the pool"); };

@@ -15,11 +15,32 @@ using BlockingPool = asio::thread_pool;
 template <class Work>
 auto blocking(BlockingPool& pool, Work work) -> Task<std::invoke_result_t<Work&>> {
     using T = std::invoke_result_t<Work&>;
-    auto run = [work = std::move(work)]() mutable -> Task<T> { co_return work(); };
-    auto on_pool = asio::co_spawn(pool, std::move(run), asio::deferred);
-    auto [thrown, result] = co_await std::move(on_pool)(asio::as_tuple(asio::use_awaitable));
-    if (thrown) std::rethrow_exception(thrown);
-    co_return std::move(result);
+    // Not by co_spawn: the caller's cancellation would reach the coroutine on the pool, and one that is cancelled while the
+    // work runs throws where nobody catches (Boost 1.81, co_spawn_entry_point), which ends the process.
+    auto initiate = [](auto handler, BlockingPool* on, Work task) {
+        auto const executor = asio::get_associated_executor(handler);
+        auto run = [handler = std::move(handler), task = std::move(task), keep = asio::make_work_guard(executor)]() mutable {
+            std::exception_ptr failed;
+            std::optional<T> value;
+            try {
+                value.emplace(task());
+            } catch (...) {
+                failed = std::current_exception();
+            }
+            auto const back = keep.get_executor();
+            auto resume = [handler = std::move(handler), failed, value = std::move(value)]() mutable {
+                std::move(handler)(failed, std::move(value));
+            };
+            asio::post(back, std::move(resume));
+        };
+        asio::post(*on, std::move(run));
+    };
+    auto token = as_tuple;
+    auto started = asio::async_initiate<decltype(token), void(std::exception_ptr, std::optional<T>)>(initiate, token, &pool,
+                                                                                                    std::move(work));
+    auto [failed, value] = co_await std::move(started);
+    if (failed) std::rethrow_exception(failed);
+    co_return std::move(*value);
 }
 
 }  // namespace base

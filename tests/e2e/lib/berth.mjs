@@ -45,8 +45,14 @@ export class Berth {
         return berth;
     }
 
-    /** Starts the server process, on the same data and port as before. */
+    /** Starts the server process, on the same data and port as before, and waits until it is ready. */
     async serve() {
+        await this.launch();
+        await this.#ready();
+    }
+
+    /** Starts the server process; it may not be ready for a while. */
+    async launch() {
         const config = join(this.directory, 'berth.yaml');
         writeFileSync(config, 'pools:\n    base:\n        ready: 2\n        awake: 1\n');
         this.process = spawn(
@@ -60,7 +66,6 @@ export class Berth {
             this.process.once('error', (error) => { this.log += error; done(error.code); });
             this.process.once('exit', (code, signal) => done(code ?? signal));
         });
-        await this.#ready();
     }
 
     /** The server dies without a chance to clean up; its sandboxes live on. */
@@ -72,11 +77,11 @@ export class Berth {
     async #ready() {
         let status;
         this.ended.then((value) => { status = value; });
-        for (let tries = 0; tries < 600; tries++) {
+        for (let tries = 0; tries < 2400; tries++) {
             if (status !== undefined) throw new Error(`berth serve ended with ${status}:\n${this.log}`);
             const answer = await fetch(`http://127.0.0.1:${this.port}/readyz`).catch(() => undefined);
             if (answer?.ok) return;
-            await pause(100);
+            await pause(25);
         }
         throw new Error(`berth serve was not ready in a minute:\n${this.log}`);
     }
@@ -86,16 +91,23 @@ export class Berth {
     /** argv of a server of its own on stdin and stdout, program first; one at a time has the directory. */
     get stdio() { return [binary, 'stdio', '--data', join(this.directory, 'stdio')]; }
 
-    /** Ends the server and makes sure that nothing of it is left: process, sandbox or mount. */
-    async stop() {
+    /** Ends the server and its sandboxes by its own command, or the hard way; '' or what was wrong. */
+    async down() {
         const down = await run(binary, ['down', '--data', this.data], { timeout: 60_000 }).catch((error) => error);
         let timer;
         const limit = new Promise((done) => { timer = setTimeout(() => done(false), 30_000); });
         const ended = await Promise.race([this.ended.then(() => true), limit]);
         clearTimeout(timer);
-        if (!ended) this.process.kill('SIGKILL');
+        if (ended) return '';
+        this.process.kill('SIGKILL');
+        return `berth down did not end the server: ${down.stderr ?? down}\n${this.log}`;
+    }
+
+    /** Ends the server and makes sure that nothing of it is left: process, sandbox or mount. */
+    async stop() {
+        const failed = await this.down();
         const left = this.#remove();
-        if (!ended) throw new Error(`berth down did not end the server: ${down.stderr ?? down}\n${this.log}`);
+        if (failed) throw new Error(failed);
         if (left.length > 0) throw new Error(`berth left behind:\n${left.join('\n')}\n${this.log}`);
     }
 
@@ -118,7 +130,9 @@ export class Berth {
             .filter((point) => point.startsWith(`${this.directory}/`));
         for (const point of points.reverse()) {
             left.push(`mount ${point}`);
-            execFileSync('umount', ['-l', point]);
+            try {
+                execFileSync('umount', ['-l', point], { stdio: 'ignore' });
+            } catch { /* it went with another one, of which it was a copy */ }
         }
         rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
         return left;

@@ -48,7 +48,7 @@ export class HttpClient {
             }, (answer) => {
                 const parts = [];
                 answer.on('data', (part) => parts.push(part));
-                answer.once('error', failed);
+                answer.on('error', failed);      // may come again after the first
                 answer.once('end', () => {
                     const text = Buffer.concat(parts).toString('utf8');
                     const stream = (answer.headers['content-type'] ?? '').startsWith('text/event-stream');
@@ -62,7 +62,7 @@ export class HttpClient {
                     }
                 });
             });
-            asked.once('error', failed);
+            asked.on('error', failed);
             asked.end(body);
         });
     }

@@ -68,7 +68,7 @@ class Node : public std::enable_shared_from_this<Node> {
     int starting() const;                        ///< sandboxes on their way that are not listed yet
     base::Result<LivePtr> watch(Slot slot, SlotRecord record);
     void offer(Shelf&, LivePtr);
-    bool evict_for(Shelf const& needy);
+    bool evict_for(Shelf const& needy, gvisor::Start need);
     void promote();
     base::Task<void> warm_up(LivePtr live, Shelf* shelf);
     LivePtr pop(Shelf&);

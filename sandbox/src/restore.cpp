@@ -64,7 +64,7 @@ base::Task<base::Result<Node::LivePtr>> Node::blank_for(Shelf* shelf, std::strin
             *warm = true;
             co_return live;
         }
-    if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf))
+    if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf, gvisor::Start::create))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
     ++unlisted_blanks_;
     auto live = co_await start(shelf->image, guest_build, gvisor::Start::create);

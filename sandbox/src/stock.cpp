@@ -75,7 +75,7 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
     }
     if (shelf->waiters.size() >= kMaxWaiters) co_return error(errc::busy, "too many claims wait for a sandbox");
     if (running() + starting() >= options_.max_sandboxes && shelf->booting <= static_cast<int>(shelf->waiters.size()) &&
-        !evict_for(*shelf))
+        !evict_for(*shelf, gvisor::Start::run))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
 
     auto const waiter = std::make_shared<Waiter>(io_);
@@ -99,17 +99,18 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
     co_return hand_out(std::move(**waiter->result), false);
 }
 
-// Gives up another template's spare sandbox. The boot goes on when it is gone.
-bool Node::evict_for(Shelf const& needy) {
+// Gives up a spare sandbox that does not serve the need. The boot goes on when it is gone.
+bool Node::evict_for(Shelf const& needy, gvisor::Start need) {
     for (auto& shelf : shelves_) {
-        if (&shelf == &needy) continue;
-        for (auto* stock : {&shelf.blank, &shelf.frozen, &shelf.awake})
-            if (!stock->empty()) {
+        for (auto* stock : {&shelf.blank, &shelf.frozen, &shelf.awake}) {
+            bool const serves = &shelf == &needy && (stock == &shelf.blank) == (need == gvisor::Start::create);
+            if (!serves && !stock->empty()) {
                 auto live = std::move(stock->back());
                 stock->pop_back();
                 discard(std::move(live));
                 return true;
             }
+        }
     }
     return false;
 }

@@ -12,7 +12,7 @@ TimePoint const kNow = TimePoint{} + 1h;
 
 Shelf shelf(int ready, int frozen, int waiting = 0, int booting = 0) {
     Shelf s;
-    s.target = PoolTarget{ready, 0};
+    s.target = PoolTarget{ready, 0, 0};
     s.frozen = frozen;
     s.waiting = waiting;
     s.booting = booting;
@@ -62,6 +62,32 @@ TEST_CASE("what to boot") {
         REQUIRE(step.look_again);
         CHECK(*step.look_again == kNow + kQuiet);
         CHECK_FALSE(decide({shelf(4, 2)}, s).boots.empty());
+    }
+    SUBCASE("blanks once the stock is full, within the same bounds and in quiet") {
+        auto full = shelf(4, 4);
+        full.target.blank = 2;
+        CHECK(decide({full}, filling()).blanks == Boots{0});
+        CHECK(decide({full, full}, filling()).blanks == Boots{0, 1});
+        full.blank = 1;
+        full.making = 1;
+        CHECK(decide({full}, filling()).blanks.empty());
+        auto wanting = shelf(4, 3);
+        wanting.target.blank = 2;
+        CHECK(decide({wanting}, filling()).blanks.empty());
+        CHECK(decide({wanting}, filling()).boots == Boots{0});
+        full.making = 0;
+        CHECK(decide({full}, filling(2, 0)).blanks.empty());
+        full.making = 2;
+        full.target.blank = 9;
+        CHECK(decide({full}, filling()).blanks.empty());
+        full.making = 0;
+        auto s = filling();
+        s.last_claim = kNow - 1ms;
+        auto const step = decide({full}, s);
+        CHECK(step.blanks.empty());
+        CHECK(step.look_again == s.last_claim + kQuiet);
+        s.filling = false;
+        CHECK(decide({full}, s).blanks.empty());
     }
     SUBCASE("not before a failed template's time, but others go on") {
         auto broken = shelf(4, 0);

@@ -126,6 +126,17 @@ TEST_CASE("claims on an empty stock") {
         REQUIRE(node.io.run(one->destroy()));
         CHECK(node.take()->alive());
     }
+    SUBCASE("come before blanks that hold the last place") {
+        node.drop();
+        node.options.max_sandboxes = 1;
+        node.options.pool["base"] = {0, 0, 1};
+        node.open();
+        node.sandboxes->start_filling();
+        REQUIRE(node.eventually([&] { return node.sandboxes->stock().at("base").blank == 1; }));
+        auto one = node.take();
+        CHECK(one->alive());
+        CHECK(node.sandboxes->stock().at("base").blank == 0);
+    }
     SUBCASE("learn why a boot fails, and nothing of it stays") {
         node.drop();
         auto const broken = node.directory.path + "/broken";

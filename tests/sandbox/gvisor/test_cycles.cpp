@@ -59,6 +59,7 @@ TEST_CASE("what runs inside goes through sleep after sleep and notices nothing")
         REQUIRE(node.io.run(one->guest().input("shell", "echo is:$secret:$PWD:" + std::to_string(cycle) + "\n", false)));
         CHECK(node.listen(*one, "shell", shown, marker).find(marker) != std::string::npos);
         CHECK(node.output_of(*one, "cat /run/berth/generation") == std::to_string(ref.generation) + " restored\n");
+        CHECK(node.output_of(*one, "grep -c ' /workspace ' /proc/mounts") == "1\n");
         // The whole output is there, from the first byte on.
         auto all = node.io.run(one->guest().read("check", 0, 65536, std::chrono::seconds(0)));
         REQUIRE(all);

@@ -211,6 +211,39 @@ TEST_CASE("one image, two sandboxes") {
     CHECK(*known);
 }
 
+TEST_CASE("more wakes at once than are let in take their turns") {
+    BERTH_NEEDS_GVISOR();
+    SleepNode node;
+    node.drop();
+    node.options.max_boots = 1;
+    node.open();
+    auto one = node.fresh();
+    start_counter(node, *one);
+    std::uint64_t seen = 0;
+    CHECK(node.ask(*one, "counter", "", seen) == "1\n");
+    auto const ref = node.sleep(*one);
+    auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base")));
+    REQUIRE(image);
+    std::vector<std::optional<base::Result<sandbox::Restored>>> woken(5);
+    for (auto& out : woken) {
+        sandbox::RestoreRequest request;
+        request.image = *image;
+        request.template_name = "base";
+        request.volume_directory = node.volume();
+        request.renewal.setup = SleepNode::setup();
+        auto work = [](sandbox::Sandboxes& all, sandbox::RestoreRequest r, auto* answer) -> base::Task<void> {
+            answer->emplace(co_await all.restore(std::move(r)));
+        };
+        asio::co_spawn(node.io.context, work(*node.sandboxes, std::move(request), &out), asio::detached);
+    }
+    REQUIRE(node.eventually([&] { return std::all_of(woken.begin(), woken.end(), [](auto& w) { return w.has_value(); }); }));
+    for (auto& w : woken) {
+        REQUIRE_MESSAGE(*w, (*w ? "" : w->error().message()));
+        auto offset = seen;
+        CHECK(node.ask(*(*w)->sandbox, "counter", "", offset) == "2\n");
+    }
+}
+
 TEST_CASE("a server killed in the middle") {
     BERTH_NEEDS_GVISOR();
 

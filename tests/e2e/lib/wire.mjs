@@ -111,6 +111,7 @@ export class StdioClient {
     #waiting = new Map();       // by id, as JSON
     #unasked = [];              // answers that nobody waits for by id
     #unaskedWaiters = [];
+    #gone;                      // why there is no process any more
 
     constructor(berth) {
         const [command, ...args] = berth.stdio;
@@ -119,8 +120,8 @@ export class StdioClient {
         this.process.stderr.on('data', (text) => { this.log = (this.log + text).slice(-16_000); });
         this.process.stdin.on('error', () => {});   // the end of the process says it better
         this.ended = new Promise((done) => this.process.once('close', (code, signal) => {
-            const gone = new Error(`berth stdio ended with ${code ?? signal}:\n${this.log}`);
-            for (const { failed } of [...this.#waiting.values(), ...this.#unaskedWaiters]) failed(gone);
+            this.#gone = new Error(`berth stdio ended with ${code ?? signal}:\n${this.log}`);
+            for (const { failed } of [...this.#waiting.values(), ...this.#unaskedWaiters]) failed(this.#gone);
             done(code ?? signal);
         }));
         createInterface({ input: this.process.stdout }).on('line', (line) => this.#take(JSON.parse(line)));
@@ -145,6 +146,7 @@ export class StdioClient {
 
     /** Sends and waits for the answer with the same id. */
     exchange(message) {
+        if (this.#gone) return Promise.reject(this.#gone);
         return new Promise((done, failed) => {
             this.#waiting.set(JSON.stringify(message.id), { done, failed });
             this.send(message);
@@ -154,6 +156,7 @@ export class StdioClient {
     /** The next answer that no `exchange` waits for. */
     unasked() {
         if (this.#unasked.length > 0) return Promise.resolve(this.#unasked.shift());
+        if (this.#gone) return Promise.reject(this.#gone);
         return new Promise((done, failed) => this.#unaskedWaiters.push({ done, failed }));
     }
 

@@ -12,8 +12,9 @@ namespace {
 constexpr std::size_t kTailBytes = 64 * 1024;  // of each command's output, kept once its sandbox is gone
 constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
 
-// A workspace's limit counts what runs inside, where a fork beyond it fails. For each of those gVisor keeps up to two
-// threads on the host and a few dozen for itself, and dies when it gets none: the host's limit stands a little above.
+// A workspace's limit counts what runs inside, where a fork beyond it fails. For each of those gVisor keeps
+// up to two threads on the host and a few dozen for itself, and dies when it gets none: the host's limit
+// stands a little above.
 sandbox::Limits host_limits(sandbox::Limits limits) {
     limits.pids = limits.pids * 5 / 2 + 100;
     return limits;
@@ -54,8 +55,8 @@ Status Workspaces::Impl::equip(Ptr const& w) {
 
 // Puts the claimed sandbox to work. The record's commit (the slow part, a flush) runs beside the mount and
 // the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
-// next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a repeat of
-// the request after a crash must not find it half furnished.
+// next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a
+// repeat of the request after a crash must not find it half furnished.
 Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume,
                                      First const* first) {
     using namespace asio::experimental::awaitable_operators;

@@ -99,7 +99,9 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
         });
     e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_,
                                                              *e->sandboxes_, *e->volumes_, *e->egress_);
-    e->tools_ = std::make_unique<Tools>(Tools{*e->workspaces_, *e->records_, e->pool_, settings});
+    e->transfers_ = std::make_unique<Transfers>(*e->workspaces_, e->pool_);
+    e->tools_ = std::make_unique<Tools>(
+        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_});
     return e;
 }
 
@@ -118,7 +120,9 @@ Task<void> Engine::start(Filling filling) {
     features.default_toolsets = {options_.settings.toolsets.begin(), options_.settings.toolsets.end()};
     auto key = co_await records_->secret("mcp-state", 32);
     features.state_key = key.value();
-    for (auto group : {workspace_tools, process_tools, file_tools})
+    auto transfer_key = co_await records_->secret("transfer", 32);
+    transfers_->open(transfer_key.value());
+    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools})
         for (auto& tool : group(*tools_)) {
             if (filling == Filling::at_first_call)
                 tool.run = [this, run = std::move(tool.run)](Json arguments, Call& call) {
@@ -169,7 +173,7 @@ std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {
         fields.set("Content-Type", "text/plain; charset=utf-8");
         (void)co_await reply.send(status, std::move(fields), std::move(body));
     };
-    std::vector<http::Route> routes;
+    std::vector<http::Route> routes = transfers_->routes();
     routes.push_back({"/mcp",
                       {http::Verb::post, http::Verb::get, http::Verb::delete_},
                       http::Access::token,

@@ -1,5 +1,6 @@
 #pragma once
 #include "tools/tools.hpp"
+#include "transfers.hpp"
 #include <base/blocking.hpp>
 #include <base/ids.hpp>
 #include <config/settings.hpp>
@@ -39,7 +40,8 @@ class Engine {
 
     mcp::Server& mcp() { return *mcp_; }
     base::Secret const& token() const { return token_; }
-    /// The routes of the control plane: /mcp, /healthz, /readyz, /metrics, and /shutdown for the private
+    Transfers& transfers() { return *transfers_; }
+    /// The routes of the control plane: /mcp, /transfer/*, /healthz, /readyz, /metrics, and /shutdown for the private
     /// socket.
     std::vector<http::Route> routes(std::function<void(bool stop_all)> shut_down);
     bool ready() const { return ready_; }
@@ -59,6 +61,7 @@ class Engine {
     std::unique_ptr<workspace::VolumeStore> volumes_;
     std::unique_ptr<sandbox::EgressProxy> egress_;
     std::unique_ptr<workspace::Workspaces> workspaces_;
+    std::unique_ptr<Transfers> transfers_;
     std::unique_ptr<Tools> tools_;
     std::unique_ptr<mcp::Server> mcp_;
 };

@@ -98,13 +98,16 @@ int serve(Options const& o, config::Settings settings) {
         auto const must = [](base::Status const& done) {
             if (!done) throw std::runtime_error(done.error().message());
         };
-        std::string where;
+        auto const data = std::filesystem::absolute(o.data).string();
+        std::string base_url;  // as clients reach it, "" for the sockets alone
         if (!o.on_demand) {
             auto bound = server->listen(listen.address, listen.port, files);
             if (!bound) throw std::runtime_error(bound.error().message());
-            where = (tls ? "https://" : "http://") + listen.address + ":" + std::to_string(bound->port()) + "/mcp";
+            bool const named = !loopback(listen.address) && !listen.hosts.empty();
+            base_url = (tls ? "https://" : "http://") + (named ? listen.hosts.front() : listen.address) + ":" +
+                       std::to_string(bound->port());
         }
-        auto const data = std::filesystem::absolute(o.data).string();
+        engine->transfers().reached_at(base_url, data + "/berth.sock");
         auto const* const members = ::getgrnam("berth");
         must(admit_group(data, members));
         must(server->listen_unix(data + "/berth.sock", members ? "berth" : ""));
@@ -123,7 +126,7 @@ int serve(Options const& o, config::Settings settings) {
             must(turn_to_log(data + "/stdio.log"));
             spdlog::info("serving the stdio clients of {}", data);
         } else {
-            spdlog::info("serving on {}; the token is in {}/token", where, data);
+            spdlog::info("serving on {}/mcp; the token is in {}/token", base_url, data);
         }
     };
     asio::co_spawn(io, run(), [&](std::exception_ptr e) {

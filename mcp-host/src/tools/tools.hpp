@@ -14,6 +14,7 @@
 // side.
 namespace host {
 
+class Transfers;
 using base::Task;
 using mcp::Call;
 using mcp::ToolResult;
@@ -24,6 +25,7 @@ struct Tools {
     registry::Registry& records;
     base::BlockingPool& pool;
     config::Settings const& settings;
+    Transfers& transfers;
 };
 
 struct Hints {
@@ -62,6 +64,7 @@ inline void require(base::Status const& status) {
 std::vector<mcp::Tool> workspace_tools(Tools&);
 std::vector<mcp::Tool> process_tools(Tools&);
 std::vector<mcp::Tool> file_tools(Tools&);
+std::vector<mcp::Tool> transfer_tools(Tools&);
 
 Field workspace_id_field();
 

@@ -55,7 +55,8 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
         out.templates[name] = {name, (entry.path() / "rootfs").string(), stamp ? *stamp : ""};
     }
     for (auto const& [name, pool] : s.pools) out.pool[name] = {pool.ready, pool.awake};
-    out.default_limits = {s.limits.memory_bytes, s.limits.cpus, s.limits.pids};
+    // As most workspaces want them, so that a claim need not write them.
+    out.default_limits = workspace::host_limits({s.limits.memory_bytes, s.limits.cpus, s.limits.pids});
     out.max_sandboxes = s.max_sandboxes;
     out.max_boots = s.max_boots;
     return out;

@@ -174,6 +174,7 @@ void Guest::configure(std::uint32_t id, Json const& j) {
         announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
     }
     link_.reply(id, Json::object());
+    name_host(j, options_);                              // before the next request is looked at
 }
 
 void Guest::quiesce(std::uint32_t id) {

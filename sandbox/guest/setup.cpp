@@ -18,13 +18,15 @@ bool same_directory(char const* a, char const* b) {
     return ::stat(a, &sa) == 0 && ::stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-std::string bind(char const* source, char const* target) {
-    if (same_directory(source, target)) return {};       // a repeated configure
-    if (::mkdir(target, 0755) != 0 && errno != EEXIST)
-        return std::string("make ") + target + ": " + std::strerror(errno);
-    if (::mount(source, target, nullptr, MS_BIND | MS_REC, nullptr) != 0)
-        return std::string("bind ") + source + " to " + target + ": " + std::strerror(errno);
-    return {};
+// Each call costs a claim a round trip to gVisor's file server: none that is not needed.
+std::string bind(char const* source, char const* target, bool again) {
+    if (again && same_directory(source, target)) return {};
+    for (bool made = false;; made = true) {
+        if (::mount(source, target, nullptr, MS_BIND | MS_REC, nullptr) == 0) return {};
+        if (errno != ENOENT || made) return std::string("bind ") + source + " to " + target + ": " + std::strerror(errno);
+        if (::mkdir(target, 0755) != 0 && errno != EEXIST)
+            return std::string("make ") + target + ": " + std::strerror(errno);
+    }
 }
 
 void write_text(char const* path, int flags, std::string const& text) {
@@ -34,7 +36,7 @@ void write_text(char const* path, int flags, std::string const& text) {
     ::close(fd);
 }
 
-void name_host(std::string const& hostname) {
+void write_host_name(std::string const& hostname) {
     char current[256] = {};
     ::gethostname(current, sizeof current - 1);
     if (hostname == current) return;
@@ -44,6 +46,11 @@ void name_host(std::string const& hostname) {
 }
 
 }  // namespace
+
+void name_host(Json const& request, SetupOptions const& options) {
+    auto const hostname = request.value("hostname", "");
+    if (options.test_root.empty() && !hostname.empty()) write_host_name(hostname);
+}
 
 std::string home_directory(SetupOptions const& options) {
     return options.test_root.empty() ? "/home/agent" : options.test_root;
@@ -73,11 +80,8 @@ std::string apply_setup(Json const& request, SetupOptions const& options, Setup&
     if (options.test_root.empty() && request.value("volume", true)) {
         for (auto [source, target] : {std::pair("/berth/volume/workspace", "/workspace"),
                                       std::pair("/berth/volume/home", "/home/agent")})
-            if (auto failed = bind(source, target); !failed.empty()) return failed;
+            if (auto failed = bind(source, target, !setup.workspace_id.empty()); !failed.empty()) return failed;
     }
-    if (auto const hostname = request.value("hostname", ""); options.test_root.empty() && !hostname.empty())
-        name_host(hostname);
-
     setup.workspace_id = request.value("workspace_id", "");
     setup.max_processes_kept = static_cast<std::size_t>(std::max(1, request.value("max_processes_kept", 256)));
     setup.max_processes = static_cast<unsigned>(std::max(0, request.value("max_processes", 0)));

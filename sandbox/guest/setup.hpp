@@ -27,5 +27,7 @@ Environment base_environment(SetupOptions const&);
 
 /// "" or what failed. Only the volume is essential; names and notes are best effort.
 std::string apply_setup(Json const& request, SetupOptions const&, Setup&);
+/// The machine's name, which takes three files and half a millisecond that no claim should wait for.
+void name_host(Json const& request, SetupOptions const&);
 
 }  // namespace guest

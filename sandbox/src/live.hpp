@@ -27,6 +27,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
         SlotRecord record;
         Cgroup cgroup;
         Limits limits;
+        bool limits_stand = false;               ///< its cgroup has them: not told of one that an earlier server made
         std::string runsc_root;
         std::shared_ptr<CpuClass const> cpu;
     };

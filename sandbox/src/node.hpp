@@ -66,7 +66,7 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Task<base::Result<LivePtr>> blank_for(Shelf*, std::string guest_build, bool* warm);
     std::string guest_path(std::string const& build) const { return options_.directory + "/guest-" + build.substr(0, 16); }
     int starting() const;                        ///< sandboxes on their way that are not listed yet
-    base::Result<LivePtr> watch(Slot slot, SlotRecord record);
+    base::Result<LivePtr> watch(Slot slot, SlotRecord record, bool made_by_us = false);
     void offer(Shelf&, LivePtr);
     bool evict_for(Shelf const& needy, gvisor::Start need);
     void promote();

@@ -198,8 +198,11 @@ base::Status Live::attach_volume(std::string const& host_directory) {
 
 base::Status Live::set_limits(Limits const& limits) {
     if (death_) return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
+    if (parts_.limits_stand && parts_.limits == limits) return {};
+    parts_.limits_stand = false;
     if (auto s = parts_.cgroup.set(limits); !s) return s;
     parts_.limits = limits;
+    parts_.limits_stand = true;
     return {};
 }
 

@@ -129,8 +129,9 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     return node;
 }
 
-base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record) {
-    Live::Parts parts{slot, std::move(record), Cgroup(tree_, slot.id), options_.default_limits, runtime_.root, cpu_};
+base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_by_us) {
+    Live::Parts parts{slot,       std::move(record), Cgroup(tree_, slot.id), options_.default_limits,
+                      made_by_us, runtime_.root,     cpu_};
     auto live = Live::attach(io_, pool_, std::move(parts));
     if (!live) return live.error();
     live_[slot.id] = *live;

@@ -284,7 +284,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
     }
     if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
     if (outcome) {
-        auto watched = watch(slot, record);
+        auto watched = watch(slot, record, true);
         if (watched) co_return std::move(*watched);
         outcome = watched.error();
     }

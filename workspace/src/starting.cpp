@@ -12,14 +12,6 @@ namespace {
 constexpr std::size_t kTailBytes = 64 * 1024;  // of each command's output, kept once its sandbox is gone
 constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
 
-// A workspace's limit counts what runs inside, where a fork beyond it fails. For each of those gVisor keeps
-// up to two threads on the host and a few dozen for itself, and dies when it gets none: the host's limit
-// stands a little above.
-sandbox::Limits host_limits(sandbox::Limits limits) {
-    limits.pids = limits.pids * 5 / 2 + 100;
-    return limits;
-}
-
 sandbox::GuestSetup setup_for(Workspace const& w) {
     sandbox::GuestSetup setup;
     setup.workspace_id = w.record.id;
@@ -31,6 +23,11 @@ sandbox::GuestSetup setup_for(Workspace const& w) {
 }
 
 }  // namespace
+
+sandbox::Limits host_limits(sandbox::Limits limits) {
+    limits.pids = limits.pids * 5 / 2 + 100;
+    return limits;
+}
 
 Status Workspaces::Impl::equip(Ptr const& w) {
     auto policy = sandbox::EgressPolicy::parse(w->settings.allow);
@@ -53,8 +50,8 @@ Status Workspaces::Impl::equip(Ptr const& w) {
     return {};
 }
 
-// Puts the claimed sandbox to work. The record's commit (the slow part, a flush) runs beside the mount and
-// the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
+// Puts the claimed sandbox to work. The flushes (of the volume's name, then of the record of it) run beside the
+// mount and the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
 // next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a
 // repeat of the request after a crash must not find it half furnished.
 Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume,
@@ -75,17 +72,23 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
         if (!configured) co_return configured;
         co_return self->equip(target);
     };
+    // A new volume's name is durable before a record names it.
+    auto insert = [](Impl* self, Ptr target) -> Task<Status> {
+        auto settled = co_await self->volumes.settle();
+        if (!settled) co_return settled;
+        co_return co_await self->records.insert_workspace(target->record);
+    };
     Status prepared, recorded;
     bool stored = false;
     if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
         prepared = co_await prepare(this, w, volume);
         if (prepared) prepared = co_await furnish(w, first->request, first->note);
         if (prepared) {
-            recorded = co_await records.insert_workspace(w->record);
+            recorded = co_await insert(this, w);
             stored = recorded.has_value();
         }
     } else {
-        auto commit = first ? records.insert_workspace(w->record) : records.update_workspace(w->record);
+        auto commit = first ? insert(this, w) : records.update_workspace(w->record);
         auto [committed, done] = co_await (std::move(commit) && prepare(this, w, volume));
         prepared = done;
         recorded = committed;

@@ -14,6 +14,7 @@ struct Limits {
     std::uint64_t memory_bytes = 2ull << 30;
     double cpus = 2;
     int pids = 1024;                       ///< host threads of the sandbox; gVisor uses a few for itself
+    bool operator==(Limits const&) const = default;
 };
 
 /// A root file system that sandboxes start from, read-only, shared by all of them.

@@ -43,9 +43,11 @@ class VolumeStore {
     virtual ~VolumeStore() = default;
     static base::Result<std::unique_ptr<VolumeStore>> open(asio::io_context&, base::BlockingPool&, Options);
 
-    /// A new volume under this id, mounted. From the stock when it is of the default size: no process, no flush beyond the rename's.
-    /// errc::exists when the id is taken.
+    /// A new volume under this id, mounted. From the stock when it is of the default size: no process and no flush; `settle`
+    /// comes before a record names it. errc::exists when the id is taken.
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) = 0;
+    /// Makes the names that `create` gave durable. Apart from it, so that it runs beside what else a claim waits for.
+    virtual base::Task<base::Status> settle() = 0;
     /// Mounts it when it is not; one mount however many callers. errc::not_found, errc::corrupt (fsck could not repair it).
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> open_volume(std::string id) = 0;
     /// Unmounts it, when nothing uses it (errc::busy otherwise). The image stays.

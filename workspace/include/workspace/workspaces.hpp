@@ -21,6 +21,11 @@ using base::Result;
 using base::Status;
 using base::Task;
 
+/// What a sandbox gets for a workspace's limits. A workspace's number of processes counts what runs inside, where a fork
+/// beyond it fails. For each of those gVisor keeps up to two threads on the host and a few dozen for itself, and dies when
+/// it gets none: the host's limit stands a little above.
+sandbox::Limits host_limits(sandbox::Limits limits);
+
 struct IdlePolicy {
     base::milliseconds freeze_after{2'000};    ///< once nothing runs; invisible to the user
     base::milliseconds stop_after{1'800'000};  ///< once nothing runs; 0 = never

@@ -33,6 +33,7 @@ constexpr std::uint64_t kMaxBytes = 16ull << 40;  // ext4 with blocks of 4 KiB
 constexpr auto kFormatLimit = std::chrono::minutes(2);
 constexpr auto kCheckLimit = std::chrono::minutes(10);
 constexpr auto kStockRetry = std::chrono::seconds(10);
+constexpr base::milliseconds kQuiet{60};  // after a claim: a burst of them is not slowed by refilling
 
 // Names that no id can have, because an id does not start with a dot: what has no owner yet, or no more.
 constexpr char const* kUnowned = ".stock-";
@@ -128,6 +129,10 @@ class Store final : public VolumeStore {
     Task<Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) override {
         return to_the_end(create_now(std::move(id), bytes));
     }
+    Task<Status> settle() override {
+        auto flush = [top = options_.directory] { return vd::sync_directory(top); };
+        co_return co_await base::blocking(pool_, std::move(flush));
+    }
     Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
         return to_the_end(open_now(std::move(id)));
     }
@@ -192,7 +197,11 @@ class Store final : public VolumeStore {
 
     Task<void> keep_stock() {
         while (!stopping_) {
-            if (stock_.size() < static_cast<std::size_t>(options_.stock)) {
+            auto const wanted = static_cast<std::size_t>(options_.stock);
+            if (auto const due = last_claim_ + kQuiet;
+                stock_.size() < wanted && stock_.size() * 2 > wanted && base::Clock::now() < due) {
+                stock_wanted_.expires_at(due);
+            } else if (stock_.size() < wanted) {
                 auto const directory = fresh(kUnowned);
                 auto made = co_await make(directory, options_.default_bytes);
                 if (made) {
@@ -222,6 +231,7 @@ class Store final : public VolumeStore {
         if (bytes == options_.default_bytes && !stock_.empty()) {
             stocked = std::move(stock_.front());
             stock_.pop_front();
+            last_claim_ = base::Clock::now();
             stock_wanted_.cancel();
         } else {
             stocked.directory = fresh(kUnowned);
@@ -230,23 +240,19 @@ class Store final : public VolumeStore {
             stocked.volume = std::move(*made);
         }
 
-        // Image and mount take their name in one rename. The flush comes before the answer, because the
-        // caller then commits a record of this id, perhaps on another file system; the contents were flushed
-        // when the volume was made.
-        auto const from = stocked.directory, to = directory_of(id), top = options_.directory;
-        auto name = [from, to, top]() -> Status {
+        // Image and mount take their name in one rename; the contents were flushed when the volume was made.
+        auto const from = stocked.directory, to = directory_of(id);
+        auto name = [from, to]() -> Status {
             if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) < 0) {
                 if (errno == EEXIST) return error(errc::exists, "the volume exists already");
                 return base::errno_error("name the volume " + to);
             }
-            return vd::sync_directory(top);
+            return {};
         };
         auto named = co_await base::blocking(pool_, std::move(name));
         if (!named) {
             stocked.volume.reset();
-            auto clean = [from] {
-                return vd::destroy(from);
-            };  // after a failed flush there is none, which is fine
+            auto clean = [from] { return vd::destroy(from); };
             (void)co_await base::blocking(pool_, std::move(clean));
             co_return base::wrap(named.error(), "create volume " + id);
         }
@@ -352,6 +358,7 @@ class Store final : public VolumeStore {
     bool stopping_ = false, stocking_ = false;
     asio::steady_timer stock_wanted_, stocker_ended_;
     std::deque<Stocked> stock_;
+    base::Clock::time_point last_claim_{};
     std::map<std::string, Open> open_;
     Turns turns_;
 };

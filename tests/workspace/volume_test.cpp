@@ -71,6 +71,7 @@ struct Fixture {
 
 bool no_images() {
     Fixture probe;
+    probe.create("probe");
     if (probe.store->quota_enforced()) return false;
     MESSAGE("SKIPPED: volumes are plain directories here (no loop devices, no mkfs.ext4, or not root)");
     return true;

@@ -60,6 +60,7 @@ class VolumeStore {
     virtual void start_stocking() = 0;
     /// Ends the stock and, when asked, unmounts what nothing uses. Before the object is destroyed, once stocking was started.
     virtual base::Task<void> stop(bool unmount_all) = 0;
+    /// Known once the first volume was made; taken for granted until then.
     virtual bool quota_enforced() const = 0;
 };
 

@@ -16,6 +16,7 @@
 #include <deque>
 #include <filesystem>
 #include <map>
+#include <optional>
 
 namespace workspace {
 namespace {
@@ -103,26 +104,11 @@ Task<Result<Open>> make_plain_volume(base::BlockingPool& pool, std::string direc
     co_return co_await base::blocking(pool, std::move(make));
 }
 
-// Whether this host lets us make, attach and mount an image: by doing it once. Says no for a missing mkfs or
-// privilege, no loop devices, and a kernel without ext4.
-bool images_work(std::string const& directory) {
-    asio::io_context io(1);
-    base::BlockingPool pool(1);
-    auto const probe = directory + "/" + kUnowned + base::random_id(8);
-    bool works = false;
-    asio::co_spawn(
-        io, make_image_volume(pool, probe, kMinBytes),
-        [&](std::exception_ptr thrown, Result<Open> made) { works = !thrown && made.has_value(); });
-    io.run();
-    pool.join();
-    if (works) (void)vd::destroy(probe);
-    return works;
-}
-
 class Store final : public VolumeStore {
   public:
-    Store(asio::io_context& io, base::BlockingPool& pool, Options options, bool images)
-        : pool_(pool), options_(std::move(options)), images_(images), stock_wanted_(io), stocker_ended_(io) {
+    Store(asio::io_context& io, base::BlockingPool& pool, Options options)
+        : pool_(pool), options_(std::move(options)), stock_wanted_(io), stocker_ended_(io) {
+        if (!options_.use_images) images_ = false;
         stocker_ended_.expires_at(base::Clock::time_point::max());
     }
 
@@ -177,7 +163,7 @@ class Store final : public VolumeStore {
         for (auto const& id : ids) (void)co_await release(id);  // one in use stays for `recover`
     }
 
-    bool quota_enforced() const override { return images_; }
+    bool quota_enforced() const override { return images_.value_or(true); }
 
   private:
     struct Stocked {
@@ -191,8 +177,23 @@ class Store final : public VolumeStore {
     }
 
     Task<Result<Open>> make(std::string directory, std::uint64_t bytes) {
-        if (images_) return make_image_volume(pool_, std::move(directory), bytes);
-        return make_plain_volume(pool_, std::move(directory));
+        if (images_.value_or(true)) {
+            auto made = co_await make_image_volume(pool_, directory, bytes);
+            if (made) images_ = true;
+            if (made || images_) co_return made;
+            // The very first one failed. Whether that is this host's way (no mkfs or privilege, no loop devices, a kernel
+            // without ext4) shows on the smallest.
+            auto const probe = fresh(kUnowned);
+            auto smallest = co_await make_image_volume(pool_, probe, kMinBytes);
+            images_ = smallest.has_value();
+            if (smallest) {
+                smallest = made;  // with it its descriptors
+                auto destroy = [probe] { return vd::destroy(probe); };
+                (void)co_await base::blocking(pool_, std::move(destroy));
+                co_return made;
+            }
+        }
+        co_return co_await make_plain_volume(pool_, std::move(directory));
     }
 
     Task<void> keep_stock() {
@@ -277,7 +278,7 @@ class Store final : public VolumeStore {
         };
         auto again = open;
         auto opened = co_await base::blocking(pool_, std::move(open));
-        if (!opened && images_ && vd::looks_damaged(opened.error())) {
+        if (!opened && vd::looks_damaged(opened.error())) {
             base::Launch check;
             check.argv = {"e2fsck", "-p", directory + "/image"};
             auto checked = co_await base::run(std::move(check), kCheckLimit);
@@ -354,7 +355,7 @@ class Store final : public VolumeStore {
 
     base::BlockingPool& pool_;
     Options options_;
-    bool images_;
+    std::optional<bool> images_;  // whether they can be had here; known once the first was tried
     bool stopping_ = false, stocking_ = false;
     asio::steady_timer stock_wanted_, stocker_ended_;
     std::deque<Stocked> stock_;
@@ -369,8 +370,7 @@ Result<std::unique_ptr<VolumeStore>> VolumeStore::open(asio::io_context& io, bas
                                                        Options options) {
     if (auto ok = base::sys::mkdir(options.directory, 0700); !ok) return ok.error();
     options.default_bytes = std::max(options.default_bytes, kMinBytes) / 4096 * 4096;
-    bool const images = options.use_images && images_work(options.directory);
-    return std::make_unique<Store>(io, pool, std::move(options), images);
+    return std::make_unique<Store>(io, pool, std::move(options));
 }
 
 }  // namespace workspace

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 
 namespace base {
 namespace {
@@ -97,28 +96,6 @@ Result<process::basic_process<asio::any_io_executor>> start(asio::any_io_executo
     }
 }
 
-// A thread that starts the processes and waits for them. A fork copies page tables, and Boost's launcher prepares every
-// descriptor of its execution context in the child while the parent waits: nothing of that may hold up the I/O thread.
-class Starter {
-  public:
-    static asio::any_io_executor executor() {
-        static Starter one;
-        return one.io_.get_executor();
-    }
-
-  private:
-    Starter() : thread_([this] { io_.run(); }) {}
-    ~Starter() {
-        io_.stop();
-        thread_.join();
-    }
-    asio::io_context io_{1};
-    asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
-    std::thread thread_;
-};
-
-Task<Result<Finished>> run_here(Launch launch, milliseconds limit, std::size_t max_output);
-
 }  // namespace
 
 std::string find_program(std::string const& name) {
@@ -134,22 +111,6 @@ std::string find_program(std::string const& name) {
 }
 
 Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_output) {
-    // Cancelling the caller cancels the work there: what was started is killed and reaped before this returns.
-    co_await asio::this_coro::throw_if_cancelled(false);
-    auto const executor = co_await asio::this_coro::executor;
-    auto const waiting = asio::make_work_guard(executor);  // our own context has nothing to do meanwhile
-    auto work = run_here(std::move(launch), limit, max_output);
-    auto there = asio::co_spawn(Starter::executor(), std::move(work), asio::deferred);
-    auto [thrown, finished] = co_await std::move(there)(asio::as_tuple(asio::use_awaitable));
-    if (thrown) std::rethrow_exception(thrown);
-    co_return std::move(finished);
-}
-
-namespace {
-
-Task<Result<Finished>> run_here(Launch launch, milliseconds limit, std::size_t max_output) {
-    // To the end: Boost 1.81's co_spawn ends the process when a coroutine that was cancelled awaits once more on its own.
-    co_await asio::this_coro::throw_if_cancelled(false);
     auto executor = co_await asio::this_coro::executor;
     std::string const what = "start " + launch.argv.at(0);
     auto null = sys::open("/dev/null", O_RDWR);
@@ -209,8 +170,6 @@ Task<Result<Finished>> run_here(Launch launch, milliseconds limit, std::size_t m
     int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     co_return Finished{code, std::move(out->text), std::move(err->text)};
 }
-
-}  // namespace
 
 Result<pid_t> start_detached(Launch launch) {
     auto null = sys::open("/dev/null", O_RDWR);

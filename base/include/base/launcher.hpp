@@ -26,7 +26,6 @@ struct Finished {
 /// Runs to the end and captures what is written to stdout and stderr (unless `out` or `err` name descriptors). After
 /// `limit`, or when the caller is cancelled, the process is killed and reaped. A grandchild that keeps the pipes does not
 /// hold the answer back. Errors: cannot start (step in the context), errc::timed_out. A non-zero exit is not an error.
-/// Threads: any; processes are started and awaited on one thread of the launcher's own.
 Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_output = 64 * 1024);
 
 /// Starts a process that lives on after its caller, and that nobody waits for. Descriptors not named are /dev/null; it

@@ -178,7 +178,13 @@ std::size_t Processes::drain(Process& p, std::size_t max) {
         } else if (n < 0 && errno == EAGAIN) {
             break;
         } else {
-            close_out(p);             // a terminal says EIO once its last user closed it
+            // A terminal says EIO once its last user closed it. That may be a program on its way out: closing our end now
+            // would hang up on it before it has said how it ends.
+            if (n < 0 && p.terminal && !p.reaped) {
+                loop_.change(p.out, 0);
+                break;
+            }
+            close_out(p);
         }
     }
     return got;

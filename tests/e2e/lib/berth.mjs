@@ -88,7 +88,7 @@ export class Berth {
 
     get token() { return readFileSync(join(this.data, 'token'), 'utf8').trim(); }
 
-    /** argv of a server of its own on stdin and stdout, program first; one at a time has the directory. */
+    /** argv of a stdio client on a data directory apart from this server, program first. */
     get stdio() { return [binary, 'stdio', '--data', join(this.directory, 'stdio')]; }
 
     /** Ends the server and its sandboxes by its own command, or the hard way; '' or what was wrong. */

@@ -29,6 +29,11 @@ struct VolumeUsage {
     std::uint64_t bytes = 0, bytes_limit = 0, inodes = 0, inodes_limit = 0;
 };
 
+struct VolumeCopy {
+    std::uint64_t bytes = 0;                           ///< that it takes on the disk; blocks shared with its origin count
+    bool shared = false;                               ///< by reflink, so that it took no time
+};
+
 /// Owns DIR/volumes: images, their loop devices and mounts. A stock of new, mounted volumes of the default size makes `create` a rename.
 /// Where loop devices cannot be had, volumes are plain directories without a hard quota, and `quota_enforced()` says so.
 /// Threads: the I/O thread; the slow parts run on the pool.
@@ -50,6 +55,10 @@ class VolumeStore {
     virtual base::Task<base::Status> settle() = 0;
     /// Mounts it when it is not; one mount however many callers. errc::not_found, errc::corrupt (fsck could not repair it).
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> open_volume(std::string id) = 0;
+    /// A new volume `to` with the content of `from` at one instant, durable, not mounted. Writers to a mounted image wait
+    /// meanwhile; those to a plain directory have to stand still (its sandbox paused). By reflink where the disk's file system
+    /// can, else as long as copying the data takes. errc::not_found, errc::exists, errc::limit: no space.
+    virtual base::Task<base::Result<VolumeCopy>> clone(std::string from, std::string to) = 0;
     /// Unmounts it, when nothing uses it (errc::busy otherwise). The image stays.
     virtual base::Task<base::Status> release(std::string id) = 0;
     virtual base::Task<base::Status> remove(std::string id) = 0;          ///< a missing one is fine

@@ -1,6 +1,7 @@
 #include "volume_directory.hpp"
 
 #include "loop.hpp"
+#include "volume_copy.hpp"
 #include <base/files.hpp>
 #include <base/syscalls.hpp>
 
@@ -24,8 +25,6 @@ using base::Status;
 
 std::string image_of(std::string const& directory) { return directory + "/image"; }
 std::string mount_of(std::string const& directory) { return directory + "/fs"; }
-
-constexpr char const* kStaging = ".berth-staging";  // in fs, beside workspace and home
 
 // Free extents smaller than this are not worth a hole in the image.
 constexpr std::uint64_t kTrimExtent = 1 << 20;
@@ -148,6 +147,7 @@ base::Result<std::shared_ptr<OpenVolume>> open(std::string const& id, std::strin
 Status unmount(std::string const& directory, Patience patience) {
     if (!has_image(directory) || !is_mounted(directory)) return {};
     bool const wait = patience == Patience::some;
+    let_go_on(directory);  // else the kernel would keep it without a name
     if (wait) trim(mount_of(directory));
     auto ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);
     // A child of ours between fork and exec holds a copy of every descriptor for a moment, also the ones just
@@ -162,6 +162,7 @@ Status unmount(std::string const& directory, Patience patience) {
 
 Status destroy(std::string const& directory) {
     bool const image = has_image(directory);
+    let_go_on(directory);
     // Mounts can be stacked when a crash came between two starts.
     for (int i = 0; image && is_mounted(directory) && i < 8; ++i) {
         auto ok = base::sys::umount(mount_of(directory), UMOUNT_NOFOLLOW);

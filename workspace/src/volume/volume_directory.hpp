@@ -35,6 +35,8 @@ class OpenVolume : public Volume {
     base::Beneath files_, home_;
 };
 
+inline constexpr char const* kStaging = ".berth-staging";  ///< in fs, beside workspace and home
+
 bool has_image(std::string const& directory);
 bool is_mounted(std::string const& directory);
 

@@ -1,5 +1,6 @@
 #include "loop.hpp"
 #include "turns.hpp"
+#include "volume_copy.hpp"
 #include "volume_directory.hpp"
 #include <base/files.hpp>
 #include <base/ids.hpp>
@@ -121,6 +122,9 @@ class Store final : public VolumeStore {
     }
     Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
         return to_the_end(open_now(std::move(id)));
+    }
+    Task<Result<VolumeCopy>> clone(std::string from, std::string to) override {
+        return to_the_end(clone_now(std::move(from), std::move(to)));
     }
     Task<Status> release(std::string id) override { return to_the_end(release_now(std::move(id))); }
     Task<Status> remove(std::string id) override { return to_the_end(remove_now(std::move(id))); }
@@ -311,6 +315,31 @@ class Store final : public VolumeStore {
         co_return Status();
     }
 
+    Task<Result<VolumeCopy>> clone_now(std::string from, std::string to) {
+        for (auto const& id : {from, to})
+            if (auto ok = check_id(id); !ok) co_return ok.error();
+        auto source = co_await turns_.take(from);
+        if (!source) co_return source.error();
+        auto target = co_await turns_.take(to);  // a new name: who holds it waits for nothing
+        if (!target) co_return target.error();
+        auto const aside = fresh(kUnowned), top = options_.directory;
+        auto copy = [aside, top, origin = directory_of(from), place = directory_of(to)]() -> Result<VolumeCopy> {
+            auto made = vd::copy(origin, aside);
+            if (!made) return made.error();
+            Status named;
+            if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) < 0)
+                named = errno == EEXIST ? error(errc::exists, "the volume exists already")
+                                        : base::errno_error("name the volume " + place);
+            if (named) named = vd::sync_directory(top);
+            else (void)vd::destroy(aside);
+            if (!named) return named.error();
+            return VolumeCopy{made->bytes, made->shared};
+        };
+        auto done = co_await base::blocking(pool_, std::move(copy));
+        if (!done) co_return base::wrap(done.error(), "copy volume " + from);
+        co_return done;
+    }
+
     Task<Status> remove_now(std::string id) {
         if (auto ok = check_id(id); !ok) co_return ok.error();
         auto turn = co_await turns_.take(id);
@@ -343,7 +372,7 @@ class Store final : public VolumeStore {
             for (auto const& name : names) {
                 auto const directory = top + "/" + name;
                 if (!known.contains(name)) removed += vd::destroy(directory).has_value() && name[0] != '.';
-                // One that nothing uses is unmounted; a used one stays, and `open_volume` finds it mounted.
+                // One that nothing uses is unmounted; a used one goes on, also one that a copy had stopped, and `open_volume` finds it mounted.
                 else if (name[0] != '.')
                     (void)vd::unmount(directory, vd::Patience::none);
             }
@@ -369,6 +398,9 @@ class Store final : public VolumeStore {
 Result<std::unique_ptr<VolumeStore>> VolumeStore::open(asio::io_context& io, base::BlockingPool& pool,
                                                        Options options) {
     if (auto ok = base::sys::mkdir(options.directory, 0700); !ok) return ok.error();
+    // First of all: what a killed server left standing still could not even be asked.
+    std::error_code ec;
+    for (auto const& e : std::filesystem::directory_iterator(options.directory, ec)) vd::let_go_on(e.path());
     options.default_bytes = std::max(options.default_bytes, kMinBytes) / 4096 * 4096;
     return std::make_unique<Store>(io, pool, std::move(options));
 }

@@ -133,6 +133,7 @@ void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     if (op == "resize") return processes_.resize(id, j);
     if (op == "stop") return processes_.stop(id, j);
     if (op == "processes") return processes_.list(id);
+    if (op == "rename") return processes_.rename(id, j);
     if (op == "connect") return streams_.connect(id, j);
     if (op == "configure") return configure(id, j);
     if (op == "quiesce") return quiesce(id);

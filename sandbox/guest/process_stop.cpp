@@ -25,13 +25,13 @@ pid_t Processes::leader(Process const& p) const {
 
 std::vector<pid_t> Processes::members(std::string const& id) const {
     auto const it = by_id_.find(id);
-    return it == by_id_.end() ? std::vector<pid_t>() : tree_members(leader(*it->second), id);
+    return it == by_id_.end() ? std::vector<pid_t>() : tree_members(leader(*it->second), it->second->mark);
 }
 
 /// True when nobody is left. Whoever was signalled before is spared until SIGKILL; a child forked between the look and the
 /// signal is met the next time.
 bool Processes::signal_tree(Process& p, int signal) {
-    auto members = tree_members(leader(p), p.id);
+    auto members = tree_members(leader(p), p.mark);
     if (members.empty() && !p.reaped) members.push_back(p.pid);   // no descriptor left to look into /proc with
     for (pid_t const pid : members) {
         if (signal == SIGKILL) {

@@ -412,6 +412,21 @@ void Processes::answer_read(Process& p, Waiter const& waiter) {
     link_.reply(waiter.request, body, output);
 }
 
+// In a copy of a sandbox: the same command is another one there, so it gets an id of its own.
+void Processes::rename(std::uint32_t request, Json const& j) {
+    auto const ids = j.find("ids");
+    if (ids == j.end() || !ids->is_object()) return link_.fail(request, "invalid", "rename: ids is no object");
+    for (auto const& [from, to] : ids->items()) {
+        auto const name = to.is_string() ? to.get<std::string>() : std::string();
+        if (!by_id_.contains(from)) return link_.fail(request, "not_found", "no such process: " + from);
+        if (name.empty() || by_id_.contains(name)) return link_.fail(request, "exists", "process id in use: " + name);
+        auto node = by_id_.extract(from);
+        node.key() = node.mapped()->id = name;
+        by_id_.insert(std::move(node));
+    }
+    link_.reply(request, Json::object());
+}
+
 void Processes::list(std::uint32_t request) {
     auto all = Json::array();
     for (auto const& [id, p] : by_id_) all.push_back(view(*p));

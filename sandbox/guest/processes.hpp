@@ -30,6 +30,7 @@ struct Process {
     explicit Process(std::string name, std::string spool) : id(std::move(name)), log(std::move(spool)) {}
 
     std::string id;
+    std::string const mark = id;      // in its environment, and its children's: stays when the id changes
     OutputLog log;
     pid_t pid = 0;
     bool terminal = false;
@@ -66,6 +67,7 @@ class Processes {
     void resize(std::uint32_t request, Json const&);
     void stop(std::uint32_t request, Json const&);
     void list(std::uint32_t request);
+    void rename(std::uint32_t request, Json const&);
 
     std::vector<pid_t> members(std::string const& id) const;    ///< who lives of a command's tree; none for an unknown one
     void child_ended();               ///< SIGCHLD

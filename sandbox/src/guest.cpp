@@ -172,6 +172,14 @@ base::Task<base::Result<std::vector<ProcessView>>> Guest::processes() {
     co_return out;
 }
 
+base::Task<base::Status> Guest::rename(std::map<std::string, std::string> ids) {
+    auto const channel = channel_;
+    Json request{{"op", "rename"}, {"ids", std::move(ids)}};
+    auto reply = co_await channel->call(std::move(request), {}, kMargin);
+    if (!reply) co_return reply.error();
+    co_return base::Status{};
+}
+
 base::Task<base::Result<std::vector<ListeningPort>>> Guest::ports(std::string process) {
     auto const channel = channel_;
     Json request{{"op", "ports"}};

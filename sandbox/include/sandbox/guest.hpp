@@ -122,6 +122,8 @@ class Guest {
     /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
     base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
     base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
+    /// New ids for commands, old to new, in a copy of a sandbox. errc::invalid: a guest of before 2026-11-29.
+    base::Task<base::Status> rename(std::map<std::string, std::string> ids);
     /// Ports that are listened on; with `process`, only those that a command or what it started holds.
     base::Task<base::Result<std::vector<ListeningPort>>> ports(std::string process = "");
 

@@ -52,6 +52,30 @@ TEST_CASE("stop: the whole tree") {
     }
 }
 
+TEST_CASE("a command under another id") {
+    Fixture f;
+    auto s = f.spec("(setsid sleep 1000 & echo $!); cat", milliseconds(1)), other = f.spec("sleep 1000", milliseconds(1));
+    s.stdin_open = true;
+    f.start(s).value();
+    f.start(other).value();
+    auto const first = f.read_until(s.id, "\n");
+    pid_t const orphan = std::stoi(first);
+    CHECK(is(f.io.run(f.guest.rename({{"none", "x"}})).error(), base::errc::not_found));
+    CHECK(is(f.io.run(f.guest.rename({{s.id, other.id}})).error(), base::errc::exists));
+    f.io.run(f.guest.rename({{s.id, "p-new"}})).value();
+    CHECK(is(f.io.run(f.guest.read(s.id, 0, 10, milliseconds(0))).error(), base::errc::not_found));
+    f.io.run(f.guest.input("p-new", "two\n", false)).value();
+    auto const text = f.read_until("p-new", "two");
+    CHECK(text.starts_with(first));
+    // Its descendants know it by the old id.
+    CHECK(::kill(orphan, 0) == 0);
+    auto const ended = f.io.run(f.guest.stop("p-new", SIGTERM, milliseconds(20'000))).value();
+    CHECK(ended.id == "p-new");
+    CHECK_FALSE(ended.running);
+    CHECK(f.io.run(f.guest.read(other.id, 0, 1, milliseconds(0))).value().running);
+    CHECK(::kill(orphan, 0) != 0);
+}
+
 TEST_CASE("the guest survives signals and exhaustion") {
     Fixture f;
     f.io.run(f.guest.ping()).value();

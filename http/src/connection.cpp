@@ -18,23 +18,23 @@ constexpr base::milliseconds goodbye_limit{2'000};
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Core> core, Stream::Socket socket,
-                       std::shared_ptr<asio::ssl::context> tls, std::string peer, bool local)
+                       std::shared_ptr<asio::ssl::context> tls, std::string peer, From from)
     : core_(std::move(core)),
       stream_(std::move(socket), std::move(tls)),
       peer_(std::move(peer)),
-      local_(local) {
+      from_(from) {
     core_->add(*this);
 }
 
 Connection::~Connection() { core_->remove(*this); }
 
 void Connection::cancel() {
-    if (phase_ == Phase::handler) cancel_.emit(asio::cancellation_type::terminal);
+    if (phase_ == Phase::handler || in_site_) cancel_.emit(asio::cancellation_type::terminal);
 }
 
 void Connection::abandon() {
     gone_ = true;
-    deadline_ = base::Clock::time_point::max();
+    deadline_ = write_deadline_ = base::Clock::time_point::max();
     cancel();
     stream_.close();
 }
@@ -85,6 +85,15 @@ base::Task<bool> Connection::exchange() {
         Refusal refusal{Status::bad_request, fault};
         co_return co_await refuse(std::move(refusal), false);
     }
+    if (from_ != From::local) {
+        std::string host;
+        if (auto const* site = core_->site_for(message, host))
+            co_return co_await serve(*site, std::move(host), parser);
+        if (from_ == From::sites) {
+            Refusal refusal{Status::not_found, "no such host"};
+            co_return co_await refuse(std::move(refusal), false, message.method() == Verb::head);
+        }
+    }
     Request request;
     auto const question = target.find('?');
     request.verb = message.method();
@@ -118,14 +127,51 @@ base::Task<bool> Connection::exchange() {
         }
         if (admitted->route->streams_body) {
             BodyParser body(std::move(parser));
-            co_return co_await answer(*admitted->route, std::move(request), version, keep_alive, &body);
+            HttpReply reply(*this, version, request.verb == Verb::head, keep_alive && !core_->stopping(), &body);
+            Work work = [&] { return admitted->route->handler(std::move(request), reply); };
+            co_return co_await answer(reply, std::move(work));
         }
         refusal = co_await read_body(parser);
         if (refusal) co_return co_await refuse(std::move(*refusal), false);
         if (gone_) co_return false;
         request.body = std::move(message.body());
     }
-    co_return co_await answer(*admitted->route, std::move(request), version, keep_alive, nullptr);
+    HttpReply reply(*this, version, request.verb == Verb::head, keep_alive && !core_->stopping(), nullptr);
+    Work work = [&] { return admitted->route->handler(std::move(request), reply); };
+    co_return co_await answer(reply, std::move(work));
+}
+
+base::Task<bool> Connection::serve(Site const& site, std::string host, Parser& parser) {
+    auto& message = parser.get();
+    RequestHead head;
+    head.verb = message.method();
+    head.method = message.method_string();
+    head.target = message.target();
+    head.version = message.version();
+    head.host = std::move(host);
+    head.peer = peer_.substr(0, peer_.rfind(':'));
+    head.tls = stream_.is_tls();
+    head.has_body = !parser.is_done();
+    if (head.has_body && parser.content_length()) head.length = *parser.content_length();
+    head.fields = std::move(static_cast<Fields&>(message.base()));
+    bool const keep_alive = parser.keep_alive() && !core_->stopping();
+    std::string_view const expect = head.fields[Field::expect];
+    if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
+        Refusal refusal{Status::expectation_failed, "unsupported expectation"};
+        co_return co_await refuse(std::move(refusal), false, head.verb == Verb::head);
+    }
+    std::optional<BodyParser> body;
+    if (head.has_body) {
+        parser.body_limit(boost::none);
+        body.emplace(std::move(parser));
+    }
+    HttpReply reply(*this, head.version, head.verb == Verb::head, keep_alive, body ? &*body : nullptr);
+    reply.belongs_to(head, head.has_body && head.version >= 11 && !expect.empty());
+    in_site_ = true;
+    Work work = [&] { return site.handler(reply); };
+    bool const more = co_await answer(reply, std::move(work));
+    in_site_ = false;
+    co_return more;
 }
 
 /// Both the whole head and its size limit are settled here, so the parser gets a head in one piece.
@@ -153,7 +199,8 @@ base::Task<Connection::Head> Connection::read_head() {
 
 boost::system::result<Connection::Admitted, Refusal> Connection::admit(Fields const& fields, Verb verb,
                                                                        std::string_view path) const {
-    if (!local_) {
+    bool const local = from_ == From::local;
+    if (!local) {
         if (auto refusal = core_->gate().admit(fields)) return std::move(*refusal);
     }
     auto const* routes = core_->router().find(path);
@@ -161,7 +208,7 @@ boost::system::result<Connection::Admitted, Refusal> Connection::admit(Fields co
     auto const picked = Router::pick(*routes, verb);
     Admitted admitted;
     auto const access = picked ? (*picked)->access : routes->front().access;
-    if (local_) {
+    if (local) {
         admitted.principal.name = "local";
     } else if (access == Access::token) {
         auto principal = core_->gate().authenticate(fields);
@@ -252,9 +299,9 @@ base::Task<base::Result<std::string>> Connection::receive(BodyParser& parser) {
     co_return piece;
 }
 
-base::Task<bool> Connection::invoke(Handler const& handler, Request request, Reply& reply) {
+base::Task<bool> Connection::invoke(Work work) {
     try {
-        auto task = handler(std::move(request), reply);
+        auto task = work();
         co_await std::move(task);
         co_return true;
     } catch (...) {  // the border: the client gets a 500 without detail, the handler logs its own
@@ -262,14 +309,11 @@ base::Task<bool> Connection::invoke(Handler const& handler, Request request, Rep
     }
 }
 
-base::Task<bool> Connection::answer(Route const& route, Request request, unsigned version, bool keep_alive,
-                                    BodyParser* body) {
-    bool const head_only = request.verb == Verb::head;
-    HttpReply reply(*this, version, head_only, keep_alive && !core_->stopping(), body);
+base::Task<bool> Connection::answer(HttpReply& reply, Work work) {
     deadline_ = base::Clock::time_point::max();  // a handler's time is its own matter
     phase_ = Phase::handler;
     auto executor = co_await asio::this_coro::executor;
-    auto task = invoke(route.handler, std::move(request), reply);
+    auto task = invoke(std::move(work));
     bool const returned = co_await asio::co_spawn(
         executor, std::move(task), asio::bind_cancellation_slot(cancel_.slot(), asio::use_awaitable));
     cancel_.slot().clear();
@@ -278,7 +322,7 @@ base::Task<bool> Connection::answer(Route const& route, Request request, unsigne
     if (!reply.begun()) {
         Refusal refusal{Status::internal_server_error, "internal error"};
         if (core_->stopping()) refusal = Refusal{Status::service_unavailable, "the server is stopping"};
-        co_return co_await refuse(std::move(refusal), false, head_only);
+        co_return co_await refuse(std::move(refusal), false, reply.head_only());
     }
     // An answer that was cut short must not look complete, so its connection ends without the last chunk.
     co_return returned&& reply.complete() && reply.keep_alive();
@@ -290,6 +334,7 @@ base::Task<bool> Connection::refuse(Refusal refusal, bool keep_alive, bool head_
     if (!refusal.allow.empty()) fields.set(Field::allow, refusal.allow);
     if (refusal.status == Status::unauthorized) fields.set(Field::www_authenticate, "Bearer");
     keep_alive = keep_alive && !core_->stopping();
+    deadline_ = base::Clock::time_point::max();  // from here on, write_limit counts
     std::string const body = std::string("{\"error\":\"") + refusal.text + "\"}";
     auto head = wire::head(refusal.status, fields, wire::Framing::length, body.size(), keep_alive);
     if (!head) co_return false;
@@ -326,9 +371,12 @@ base::Task<bool> Connection::fill(std::size_t size) {
 base::Task<base::Status> Connection::write(Buffers buffers) {
     if (gone_) co_return base::error(base::errc::cancelled, "the client is gone");
     while (asio::buffer_size(buffers) > 0) {
-        limit(core_->options().write_limit);
+        write_deadline_ = base::Clock::now() + core_->options().write_limit;
         auto const count = co_await stream_.write_some(buffers);
-        if (!count) co_return count.error();
+        if (!count) {
+            write_deadline_ = base::Clock::time_point::max();
+            co_return count.error();
+        }
         std::size_t left = *count;
         for (auto& buffer : buffers) {
             auto const part = std::min(left, buffer.size());
@@ -336,8 +384,48 @@ base::Task<base::Status> Connection::write(Buffers buffers) {
             left -= part;
         }
     }
-    deadline_ = base::Clock::time_point::max();
+    write_deadline_ = base::Clock::time_point::max();
     co_return base::Status();
+}
+
+/// What a connection is after an upgrade. Holds no reference of its own: the handler that has it ends first.
+class Tunnel final : public ByteStream {
+  public:
+    explicit Tunnel(Connection& connection) : connection_(connection) {}
+
+    base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
+        auto& early = connection_.buffer_;
+        if (early.size() > 0) {  // sent behind the request
+            auto const n = asio::buffer_copy(buffer, early.data());
+            early.consume(n);
+            co_return n;
+        }
+        auto const count = co_await connection_.stream_.read_some(buffer);
+        bool const ended = !count && count.error().code == asio::error::eof;
+        if (ended) co_return std::size_t{0};
+        co_return count;
+    }
+    base::Task<base::Status> write(asio::const_buffer buffer) override {
+        Connection::Buffers const buffers{buffer};
+        co_return co_await connection_.write(buffers);
+    }
+    void shutdown_write() override {
+        boost::system::error_code ignored;
+        if (!connection_.stream_.is_tls())
+            connection_.stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+    }
+    void close() override {
+        connection_.gone_ = true;
+        connection_.stream_.close();
+    }
+
+  private:
+    Connection& connection_;
+};
+
+std::unique_ptr<ByteStream> Connection::tunnel() {
+    phase_ = Phase::tunnel;
+    return std::make_unique<Tunnel>(*this);
 }
 
 }  // namespace http

@@ -9,6 +9,8 @@
 
 namespace http {
 
+class HttpReply;
+
 /// One client: its requests one after the other, each answered before the next is looked at. Owned by its
 /// coroutine.
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -16,14 +18,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     using Buffers = std::array<asio::const_buffer, 3>;
     using BodyParser = beast::http::request_parser<beast::http::buffer_body>;
 
-    /// `local` is the private socket, whose file mode was the credential.
-    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer,
-               bool local);
+    /// Who may be behind it: `local` is the private socket, whose file mode was the credential; `sites` a listener
+    /// without routes.
+    enum class From { anywhere, local, sites };
+
+    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer, From);
     ~Connection();
     static base::Task<void> run(std::shared_ptr<Connection>);
 
     /// For the sweep.
-    base::Clock::time_point deadline() const { return deadline_; }
+    base::Clock::time_point deadline() const { return std::min(deadline_, write_deadline_); }
     bool handling() const { return phase_ == Phase::handler && !gone_; }
     int descriptor() { return stream_.socket().native_handle(); }
 
@@ -38,9 +42,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
     base::Task<base::Status> write(Buffers);
     /// The next piece of a body that its handler takes itself, "" at the end.
     base::Task<base::Result<std::string>> receive(BodyParser&);
+    /// "100 Continue". False when the client is gone.
+    base::Task<bool> proceed();
+    /// From now on the connection carries whatever its handler reads and writes.
+    std::unique_ptr<ByteStream> tunnel();
 
   private:
-    enum class Phase { head, body, handler, goodbye };
+    friend class Tunnel;
+    using Work = std::function<base::Task<void>()>;
+    enum class Phase { head, body, handler, tunnel, goodbye };
     using Parser = beast::http::request_parser<beast::http::string_body>;
     struct Head {
         std::size_t size = 0;  ///< 0: no request came
@@ -54,22 +64,24 @@ class Connection : public std::enable_shared_from_this<Connection> {
     base::Task<bool> exchange();
     base::Task<Head> read_head();
     boost::system::result<Admitted, Refusal> admit(Fields const&, Verb, std::string_view path) const;
-    base::Task<bool> proceed();
     base::Task<std::optional<Refusal>> read_body(Parser&);
-    base::Task<bool> answer(Route const&, Request, unsigned version, bool keep_alive, BodyParser* body);
+    base::Task<bool> serve(Site const&, std::string host, Parser&);
+    base::Task<bool> answer(HttpReply&, Work);
     base::Task<bool> refuse(Refusal, bool keep_alive, bool head_only = false);
     base::Task<void> say_goodbye();
     base::Task<bool> fill(std::size_t size);
     void limit(base::milliseconds);
-    static base::Task<bool> invoke(Handler const&, Request, Reply&);
+    static base::Task<bool> invoke(Work);
 
     std::shared_ptr<Core> core_;
     Stream stream_;
     std::string peer_;
-    bool local_;
+    From from_;
     bool gone_ = false;
+    bool in_site_ = false;  ///< a site's handler runs, which may read and write at once
     Phase phase_ = Phase::head;
     base::Clock::time_point deadline_ = base::Clock::time_point::max();
+    base::Clock::time_point write_deadline_ = base::Clock::time_point::max();
     beast::flat_buffer buffer_;
     asio::cancellation_signal cancel_;
 };

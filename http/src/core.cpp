@@ -1,5 +1,6 @@
 #include "core.hpp"
 
+#include "authority.hpp"
 #include "connection.hpp"
 #include <base/timeout.hpp>
 
@@ -28,6 +29,15 @@ Core::Core(asio::io_context& io, GateOptions gate, ServerOptions options, std::v
       interval_(sweep_interval(options)),
       sweep_timer_(io),
       room_timer_(io) {}
+
+Site const* Core::site_for(Fields const& fields, std::string& name) const {
+    if (sites_.empty() || fields.count(beast::http::field::host) != 1) return nullptr;
+    auto const host = host_name(fields[beast::http::field::host]);
+    if (!host) return nullptr;
+    name = *host;
+    auto const at = std::find_if(sites_.begin(), sites_.end(), [&](Site const& s) { return s.serves(name); });
+    return at == sites_.end() ? nullptr : &*at;
+}
 
 void Core::add(Connection& connection) {
     connections_.insert(&connection);

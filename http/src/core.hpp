@@ -1,5 +1,6 @@
 #pragma once
 #include "router.hpp"
+#include <http/site.hpp>
 
 #include <unordered_set>
 
@@ -20,6 +21,10 @@ class Core : public std::enable_shared_from_this<Core> {
     Gate const& gate() const { return gate_; }
     Router const& router() const { return router_; }
     ServerOptions const& options() const { return options_; }
+
+    void add_site(Site site) { sites_.push_back(std::move(site)); }
+    /// Whose request this is by its one Host; null when it is the routes' own. `name` is Host without its port.
+    Site const* site_for(Fields const&, std::string& name) const;
 
     void add(Connection&);
     void remove(Connection&);
@@ -46,6 +51,7 @@ class Core : public std::enable_shared_from_this<Core> {
     Gate gate_;
     Router router_;
     ServerOptions options_;
+    std::vector<Site> sites_;
     base::milliseconds interval_;
     std::unordered_set<Connection*> connections_;
     asio::steady_timer sweep_timer_, room_timer_;

@@ -1,5 +1,7 @@
 #include "gate.hpp"
 
+#include "authority.hpp"
+
 #include <boost/beast/core/string.hpp>
 
 #include <algorithm>
@@ -17,24 +19,6 @@ bool is_loopback(std::string_view host) {
     return std::any_of(loopback_hosts.begin(), loopback_hosts.end(), same);
 }
 
-bool is_port(std::string_view text) {
-    if (text.empty() || text.size() > 5) return false;
-    return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-/// The name in "name" or "name:port"; nothing when it is neither. An IPv6 address keeps its brackets.
-std::optional<std::string_view> without_port(std::string_view authority) {
-    std::size_t name_end = authority.find(':');
-    if (authority.starts_with('[')) {
-        auto const bracket = authority.find(']');
-        if (bracket == std::string_view::npos) return std::nullopt;
-        name_end = bracket + 1 == authority.size() ? std::string_view::npos : bracket + 1;
-    }
-    if (name_end == std::string_view::npos) return authority;
-    if (authority[name_end] != ':' || !is_port(authority.substr(name_end + 1))) return std::nullopt;
-    return authority.substr(0, name_end);
-}
-
 }  // namespace
 
 Gate::Gate(GateOptions options) : options_(std::move(options)) {
@@ -42,7 +26,7 @@ Gate::Gate(GateOptions options) : options_(std::move(options)) {
 }
 
 bool Gate::host_allowed(std::string_view host) const {
-    auto const name = without_port(host);
+    auto const name = host_name(host);
     if (!name || name->empty()) return false;
     auto const same = [&](std::string const& allowed) { return beast::iequals(*name, allowed); };
     return std::any_of(options_.hosts.begin(), options_.hosts.end(), same);
@@ -54,7 +38,7 @@ bool Gate::origin_allowed(std::string_view origin) const {
     if (!loopback_) return false;
     for (std::string_view const scheme : {"http://", "https://"}) {
         if (!origin.starts_with(scheme)) continue;
-        auto const name = without_port(origin.substr(scheme.size()));
+        auto const name = host_name(origin.substr(scheme.size()));
         return name && is_loopback(*name);
     }
     return false;

@@ -54,7 +54,7 @@ base::Status remove_stale(LocalEndpoint const& endpoint, std::string const& what
 }  // namespace
 
 base::Result<std::shared_ptr<Listener>> Listener::tcp(asio::io_context& io, std::string const& address,
-                                                      std::uint16_t port, std::optional<TlsFiles> tls) {
+                                                      std::uint16_t port, std::optional<TlsFiles> tls, Names names) {
     std::string const named = "listen on " + address + ":" + std::to_string(port);
     boost::system::error_code ec;
     auto const ip = asio::ip::make_address(address, ec);
@@ -76,6 +76,7 @@ base::Result<std::shared_ptr<Listener>> Listener::tcp(asio::io_context& io, std:
         return base::errno_error(what);
     std::shared_ptr<Listener> listener(new Listener(io, std::move(fd)));
     listener->certificate_ = std::move(certificate);
+    listener->names_ = names;
     return listener;
 }
 
@@ -161,8 +162,11 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
             fd.release();
             auto tls = self->certificate_ ? self->certificate_->current() : nullptr;
             std::string name = local ? "unix" : text(peer);
+            auto const from = local                              ? Connection::From::local
+                              : self->names_ == Names::sites ? Connection::From::sites
+                                                             : Connection::From::anywhere;
             auto connection =
-                std::make_shared<Connection>(core, std::move(socket), std::move(tls), std::move(name), local);
+                std::make_shared<Connection>(core, std::move(socket), std::move(tls), std::move(name), from);
             auto task = Connection::run(std::move(connection));
             asio::co_spawn(core->io(), std::move(task), asio::detached);
         }

@@ -10,7 +10,7 @@ namespace http {
 class Listener {
   public:
     static base::Result<std::shared_ptr<Listener>> tcp(asio::io_context&, std::string const& address,
-                                                       std::uint16_t port, std::optional<TlsFiles>);
+                                                       std::uint16_t port, std::optional<TlsFiles>, Names);
     static base::Result<std::shared_ptr<Listener>> local(asio::io_context&, std::string const& path,
                                                          std::string const& group);
     ~Listener();
@@ -26,6 +26,7 @@ class Listener {
 
     asio::posix::stream_descriptor socket_;
     std::optional<Certificate> certificate_;
+    Names names_ = Names::all;
     std::string path_;  ///< of a Unix socket
     ino_t inode_ = 0;   ///< of its file, so that a successor's is not removed
 };

@@ -21,8 +21,11 @@ HttpReply::HttpReply(Connection& connection, unsigned version, bool head_only, b
     : connection_(connection), version_(version), head_only_(head_only), keep_alive_(keep_alive), body_(body) {}
 
 base::Task<base::Result<std::string>> HttpReply::receive() {
-    if (state_ != State::fresh) co_return misuse();
     if (!body_) co_return std::string();
+    if (std::exchange(expects_, false) && state_ == State::fresh) {
+        bool const told = co_await connection_.proceed();
+        if (!told) co_return base::error(base::errc::cancelled, "the client is gone");
+    }
     co_return co_await connection_.receive(*body_);
 }
 
@@ -96,6 +99,18 @@ base::Task<base::Status> HttpReply::write(std::string bytes) {
     auto written = co_await connection_.write(buffers);
     if (written) state_ = State::streaming;
     co_return written;
+}
+
+base::Task<base::Result<std::unique_ptr<ByteStream>>> HttpReply::upgrade(Fields fields) {
+    if (state_ != State::fresh) co_return misuse();
+    if (version_ < 11 || body_) co_return base::error(base::errc::invalid, "this request cannot be upgraded");
+    auto const head = wire::head(Status::switching_protocols, fields, wire::Framing::upgrade, 0, false);
+    if (!head) co_return head.error();
+    state_ = State::sending;  // stays so: the connection ends with the handler
+    Connection::Buffers const buffers{asio::buffer(*head)};
+    auto const written = co_await connection_.write(buffers);
+    if (!written) co_return written.error();
+    co_return connection_.tunnel();
 }
 
 base::Task<base::Status> HttpReply::finish() {

@@ -1,14 +1,21 @@
 #pragma once
 #include "connection.hpp"
 #include "wire.hpp"
+#include <http/site.hpp>
 
 namespace http {
 
 /// The answer to one request. Lives as long as its handler.
-class HttpReply final : public Reply {
+class HttpReply final : public Exchange {
   public:
     /// `body` is the request's, when the handler is to take it; else null.
     HttpReply(Connection&, unsigned version, bool head_only, bool keep_alive, Connection::BodyParser* body);
+
+    /// A site's: the head that the handler sees, which outlives it, and whether the client waits to be asked for its body.
+    void belongs_to(RequestHead const& request, bool expects) {
+        request_ = &request;
+        expects_ = expects;
+    }
 
     base::Task<base::Status> send(Status, Fields, std::string body) override;
     base::Task<base::Status> begin(Status, Fields, std::optional<std::uint64_t> length) override;
@@ -17,6 +24,11 @@ class HttpReply final : public Reply {
     bool begun() const override { return state_ != State::fresh; }
     base::Task<base::Result<std::string>> receive() override;
 
+    RequestHead const& request() const override { return *request_; }
+    base::Task<base::Result<std::unique_ptr<ByteStream>>> upgrade(Fields) override;
+    void close() override { connection_.abandon(); }
+
+    bool head_only() const { return head_only_; }
     bool complete() const { return state_ == State::complete; }
     /// A body that nobody took to its end would be read as the next request.
     bool keep_alive() const { return keep_alive_ && (!body_ || body_->is_done()); }
@@ -29,6 +41,8 @@ class HttpReply final : public Reply {
     bool head_only_;
     bool keep_alive_;
     Connection::BodyParser* body_;
+    RequestHead const* request_ = nullptr;
+    bool expects_ = false;
     bool chunked_ = false;
     bool bodiless_ = false;              ///< HEAD, 204 and 304
     std::optional<std::uint64_t> left_;  ///< of a body whose length was said

@@ -36,8 +36,8 @@ Server::~Server() {
 }
 
 base::Result<asio::ip::tcp::endpoint> Server::listen(std::string const& address, std::uint16_t port,
-                                                     std::optional<TlsFiles> tls) {
-    auto listener = Listener::tcp(impl_->core->io(), address, port, std::move(tls));
+                                                     std::optional<TlsFiles> tls, Names names) {
+    auto listener = Listener::tcp(impl_->core->io(), address, port, std::move(tls), names);
     if (!listener) return std::move(listener).error();
     auto const endpoint = (*listener)->endpoint();
     impl_->start(std::move(*listener));
@@ -50,6 +50,8 @@ base::Status Server::listen_unix(std::string const& path, std::string const& gro
     impl_->start(std::move(*listener));
     return {};
 }
+
+void Server::add_site(Site site) { impl_->core->add_site(std::move(site)); }
 
 base::Task<void> Server::stop(base::milliseconds grace) {
     auto const impl = impl_;

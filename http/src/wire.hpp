@@ -16,10 +16,19 @@ Scan scan_head(std::string_view bytes, std::size_t from);
 /// are not a path. The fixed text says what is wrong; null when nothing is.
 char const* framing_fault(Fields const&, unsigned version, std::string_view target);
 
-enum class Framing { length, chunked, until_close, none };
+enum class Framing { length, chunked, until_close, none, upgrade };
 
 /// The head of an answer. The connection owns Content-Length, Transfer-Encoding and Connection: the caller's
 /// are dropped. A field that would break out of its line is errc::invalid.
 base::Result<std::string> head(Status, Fields const&, Framing, std::uint64_t length, bool keep_alive);
+
+
+/// The head of a request to a server behind us, under the same rules. One with an Upgrade field asks for it on its
+/// connection. errc::invalid also for a method or target that would break the line.
+base::Result<std::string> request_head(std::string_view method, std::string_view target, Fields const&, Framing,
+                                       std::uint64_t length);
+
+/// What makes an answer's body end in two places at once; null when nothing does.
+char const* answer_fault(Fields const&, unsigned version);
 
 }  // namespace http::wire

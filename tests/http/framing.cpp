@@ -37,6 +37,8 @@ TEST_CASE("a head that is open to two readings gets one 400 and the connection c
         start + "Transfer-Encoding: chunked\r\n\r\n1\nab\n0\n\n",
         start + "Transfer-Encoding: chunked\r\n\r\n10000000000000001\r\na\r\n0\r\n\r\n",
         start + "X: a\nY: b\r\n\r\n",
+        start + "X: a\r\n b\r\n\r\n",
+        start + "X: a\r\n\tContent-Length: 5\r\n\r\n",
         start + "X: a\rY: b\r\n\r\n",
         start + std::string("X: a\0b\r\n\r\n", 10),
         start + "X Y: b\r\n\r\n",

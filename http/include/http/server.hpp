@@ -48,8 +48,7 @@ class Reply {
     virtual base::Task<base::Status> write(std::string bytes) = 0;
     virtual base::Task<base::Status> finish() = 0;
     virtual bool begun() const = 0;
-    /// On a route with `streams_body`: the next bytes of the request's body, at most 64 KiB, "" at its end. Before an answer
-    /// begins. errc::limit: more than the route's max_body; errc::invalid: malformed; errc::cancelled: the client is gone, or
+    /// On a route with `streams_body`: the next bytes of the request's body, at most 64 KiB, "" at its end. errc::limit: more than the route's max_body; errc::invalid: malformed; errc::cancelled: the client is gone, or
     /// sent nothing for body_limit.
     virtual base::Task<base::Result<std::string>> receive() = 0;
 };
@@ -88,16 +87,25 @@ struct TlsFiles {
     std::string certificate, key;      ///< PEM; reloaded when they change
 };
 
-/// HTTP/1.1 listener(s) in front of one route table. Threads: the I/O thread.
+struct Site;
+
+/// What a listener answers for.
+enum class Names { all, sites };
+
+/// HTTP/1.1 listener(s) in front of one route table, and of sites on names of their own (site.hpp). Threads: the I/O thread.
 class Server {
   public:
     Server(asio::io_context&, GateOptions, ServerOptions, std::vector<Route>);
     ~Server();
     /// errc-like system errors name the address ("listen on 127.0.0.1:7777: Address already in use").
-    base::Result<asio::ip::tcp::endpoint> listen(std::string const& address, std::uint16_t port, std::optional<TlsFiles> tls = {});
+    /// One for `Names::sites` knows no route, whatever Host says.
+    base::Result<asio::ip::tcp::endpoint> listen(std::string const& address, std::uint16_t port, std::optional<TlsFiles> tls = {},
+                                                 Names names = Names::all);
     /// A Unix socket whose file mode is the credential (mode 0660, group): requests are authenticated as "local", and Host and Origin
     /// are not checked, because no browser reaches it.
     base::Status listen_unix(std::string const& path, std::string const& group);
+    /// The first that serves a name has it. Not for the private socket, where Host means nothing.
+    void add_site(Site);
     /// Stops accepting, gives requests in flight `grace` to end, then cancels them.
     base::Task<void> stop(base::milliseconds grace);
     std::size_t connections() const;

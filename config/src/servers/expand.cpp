@@ -1,0 +1,118 @@
+#include "expand.hpp"
+
+#include <base/files.hpp>
+
+#include <cctype>
+#include <cstdlib>
+
+namespace config {
+namespace servers_json {
+namespace {
+
+constexpr std::size_t kMaxSecretFile = 64 * 1024;
+
+bool variable_name(std::string_view name) {
+    if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0]))) return false;
+    for (char const c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_') return false;
+    return true;
+}
+
+/// The value of what stands between the braces, or nothing and a problem.
+std::optional<std::string> look_up(std::string const& what, Scope const& scope, std::string& problem) {
+    auto const variable = [&](std::string const& name) { return scope.variables.environment(name); };
+    if (what == "userHome") return variable("HOME").value_or("/root");
+    if (what == "pathSeparator" || what == "/") return "/";
+    if (what.starts_with("workspaceFolder")) return what == "workspaceFolderBasename" ? "workspace" : "/workspace";
+    if (what.starts_with("file:")) {
+        auto text = scope.variables.file(what.substr(5));
+        if (!text) {
+            problem = "a file that can be read in ${" + what + "} (" + text.error().message() + ")";
+            return std::nullopt;
+        }
+        while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
+        return *text;
+    }
+    if (what.starts_with("input:")) {
+        auto const id = what.substr(6);
+        if (auto const given = variable("BERTH_INPUT_" + id)) return given;
+        auto const it = scope.inputs.find(id);
+        if (it != scope.inputs.end() && !it->second.empty()) return it->second;
+        problem = it == scope.inputs.end()
+                      ? "an entry of \"inputs\" with the id " + id
+                      : "a value for the input " + id + ": nobody can be asked here, so set the variable BERTH_INPUT_" + id +
+                            " or give the input a default";
+        return std::nullopt;
+    }
+    auto name = what.starts_with("env:") ? what.substr(4) : what;
+    std::optional<std::string> otherwise;
+    if (auto const at = name.find(":-"); at != name.npos) {
+        otherwise = name.substr(at + 2);
+        name.resize(at);
+    }
+    if (!variable_name(name)) {
+        problem = "a variable's name in ${" + what.substr(0, 60) + "}";
+        return std::nullopt;
+    }
+    auto found = variable(name);
+    if (found && !(otherwise && found->empty())) return found;
+    if (otherwise) return otherwise;
+    problem = "the environment variable " + name + " to be set where berth runs, or ${" + name + ":-default}";
+    return std::nullopt;
+}
+
+}  // namespace
+
+Expanded expand(std::string const& text, Scope const& scope) {
+    Expanded out;
+    for (std::size_t at = 0; at < text.size();) {
+        if (text[at] != '$') {
+            out.text += text[at++];
+            continue;
+        }
+        std::string what;
+        std::size_t next = at + 1;
+        if (text.compare(at, 3, "$${") == 0) {
+            out.text += "${";
+            at += 3;
+            continue;
+        }
+        if (next < text.size() && text[next] == '{') {
+            auto const close = text.find('}', next);
+            if (close == text.npos) {
+                out.problem = "a closing brace after ${";
+                return out;
+            }
+            what = text.substr(next + 1, close - next - 1);
+            next = close + 1;
+        } else if (scope.bare_names) {
+            while (next < text.size() && (std::isalnum(static_cast<unsigned char>(text[next])) || text[next] == '_'))
+                what += text[next++];
+        }
+        if (what.empty()) {
+            out.text += text[at++];
+            continue;
+        }
+        auto const value = look_up(what, scope, out.problem);
+        if (!value) return out;
+        out.text += *value;
+        bool const harmless = what == "userHome" || what == "pathSeparator" || what == "/" || what.starts_with("workspaceFolder");
+        out.from_outside |= !harmless;
+        at = next;
+    }
+    return out;
+}
+
+}  // namespace servers_json
+
+ServerVariables process_variables() {
+    ServerVariables out;
+    out.environment = [](std::string const& name) -> std::optional<std::string> {
+        auto const* value = std::getenv(name.c_str());
+        return value ? std::optional<std::string>(value) : std::nullopt;
+    };
+    out.file = [](std::string const& path) { return base::read_file(path, servers_json::kMaxSecretFile); };
+    return out;
+}
+
+}  // namespace config

@@ -1,0 +1,235 @@
+#include <base/files.hpp>
+#include <config/servers.hpp>
+#include <testing/io.hpp>
+
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+using config::parse_servers;
+using config::ServerEntry;
+
+namespace {
+
+config::ServerVariables variables() {
+    config::ServerVariables out;
+    out.environment = [](std::string const& name) -> std::optional<std::string> {
+        if (name == "HOME") return "/home/me";
+        if (name == "GH_TOKEN") return "ghp_0123456789";
+        if (name == "EMPTY") return "";
+        if (name == "NESTED") return "${GH_TOKEN}";
+        return std::nullopt;
+    };
+    out.file = [](std::string const& path) -> base::Result<std::string> {
+        if (path == "/run/secrets/x") return std::string("from a file\n");
+        if (path == "/etc/app.env") return std::string("# one a line\nexport A=1\nB=\"two words\"\nSAME=file\n");
+        return base::error(base::errc::not_found, "there is no " + path);
+    };
+    return out;
+}
+
+config::ServerFile parsed(std::string const& text) {
+    auto file = parse_servers(text, "servers.json", variables());
+    REQUIRE_MESSAGE(file.has_value(), (file ? "" : file.error().message()));
+    return *file;
+}
+
+ServerEntry one(std::string const& entry) {
+    auto file = parsed(R"({"mcpServers": {"x": )" + entry + "}}");
+    REQUIRE(file.servers.size() == 1);
+    return file.servers[0];
+}
+
+std::string problem(std::string const& entry) { return one(entry).problem; }
+
+std::string refused(std::string const& text) {
+    auto file = parse_servers(text, "servers.json", variables());
+    return file ? "accepted" : file.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("servers.json") {
+    SUBCASE("is read in the shapes that clients write") {
+        for (auto const* text : {R"({"mcpServers": {"fs": {"command": "npx", "args": ["-y", "a"]}}})",
+                                 R"({"servers": {"fs": {"type": "stdio", "command": "npx", "args": ["-y", "a"]}}, "inputs": []})",
+                                 R"({"mcp": {"servers": {"fs": {"command": ["npx", "-y", "a"]}}}})",
+                                 R"({"fs": {"command": "npx", "args": ["-y", "a"]}})",
+                                 "{ // comment\n \"mcpServers\": { /* and\n another */ \"fs\": {\"command\": \"npx\", \"args\": [\"-y\", \"a\",],},},}"}) {
+            INFO(text);
+            auto const file = parsed(text);
+            REQUIRE(file.servers.size() == 1);
+            CHECK(file.servers[0].problem == "");
+            CHECK(file.servers[0].name == "fs");
+            CHECK(file.servers[0].command == "npx");
+            CHECK(file.servers[0].args == std::vector<std::string>{"-y", "a"});
+        }
+    }
+    SUBCASE("is refused as a whole, with the line, when it is none") {
+        CHECK(refused("{\n\"mcpServers\": [\n") == "servers.json:3: expected a value");
+        CHECK(refused("{\n\"mcpServers\": []\n}").starts_with("servers.json:2: expected {\"mcpServers\""));
+        CHECK(refused("{\"theme\": \"dark\"}").starts_with("servers.json:1: expected {\"mcpServers\""));
+        CHECK(refused("{\"mcpServers\": {\n\"a\": {\"command\": \"x\"},\n\"a\": {\"command\": \"y\"}}}") ==
+              "servers.json:3: expected the key \"a\" once, it stands here twice");
+        CHECK(refused("{/*\n") == "servers.json:1: expected the end of this comment");
+        CHECK(refused("\xFF") == "servers.json:1: expected UTF-8");
+        CHECK(refused(std::string(200, '[')).find("32 levels") != std::string::npos);
+    }
+    SUBCASE("keeps the others when one entry is wrong, and names line and key") {
+        auto const file = parsed("{\"mcpServers\": {\n \"good\": {\"command\": \"a\"},\n \"bad\": {\n  \"command\": \"b\",\n"
+                                 "  \"args\": [1]\n }\n}}");
+        REQUIRE(file.servers.size() == 2);
+        CHECK(file.servers[0].problem == "");
+        CHECK(file.servers[1].problem == "servers.json:5: bad.args: expected a string, not a number");
+    }
+    SUBCASE("names what was expected instead") {
+        struct {
+            char const *entry, *message;
+        } const table[] = {
+            {R"({})", "servers.json:1: x.command: expected a command to start, or a url"},
+            {R"({"command": "a", "url": "https://b"})", "servers.json:1: x.url: expected either command or url, not both"},
+            {R"({"type": "http"})", "servers.json:1: x.url: expected the server's address"},
+            {R"({"type": "ws", "url": "ws://a"})", "servers.json:1: x.type: expected stdio, http, streamable-http or sse, not \"ws\""},
+            {R"({"url": "ftp://b"})", "servers.json:1: x.url: expected an address that begins with https:// or http://"},
+            {R"({"command": "a", "disabled": true, "enabled": true})",
+             "servers.json:1: x.enabled: expected disabled and enabled not to contradict each other"},
+            {R"({"command": "a", "timeout": 30})",
+             "servers.json:1: x.timeout: expected milliseconds, at least 1000: 30 looks like seconds; write callTimeoutMs, or "
+             "\"dialect\": \"cline\" where timeout counts seconds"},
+            {R"({"command": "${NO_SUCH}"})", "servers.json:1: x.command: expected the environment variable NO_SUCH to be set where "
+                                             "berth runs, or ${NO_SUCH:-default}"},
+            {R"({"command": "a", "sandbox": {"memryMb": 5}})",
+             "servers.json:1: x.sandbox.memryMb: there is no such key; the nearest is sandbox.memoryMb"},
+            {R"({"command": "a", "sandbox": {"filesystem": {"allowRead": ["/"]}}})",
+             "servers.json:1: x.sandbox.filesystem.allowRead: expected absolute paths without .., not / itself: \"/\""},
+            {R"({"command": "a", "sandbox": {"filesystem": {"allowRead": ["/a"], "denyRead": ["/a/b"]}}})",
+             "servers.json:1: x.sandbox.filesystem.denyRead: expected nothing that lies within what is allowed: narrow the allowed "
+             "list instead of refusing /a/b"},
+            {R"({"command": "a", "sandbox": {"network": {"allowedDomains": ["*"]}}})",
+             "servers.json:1: x.sandbox.network.allowedDomains: expected hosts by name, not \"*\""},
+            {R"({"command": "a", "isolation": "none"})",
+             "servers.json:1: x.isolation: expected sandbox, or host-insecure: the server then runs with all of berth's rights"},
+            {R"("npx")", "servers.json:1: x.: expected an object"},
+        };
+        for (auto const& row : table) {
+            INFO(row.entry);
+            CHECK(problem(row.entry) == row.message);
+        }
+    }
+    SUBCASE("replaces variables once, from the environment, files and inputs") {
+        auto const e = one(R"({"command": "${userHome}/bin/${NO:-x}", "args": ["$HOME", "${env:GH_TOKEN}", "${NESTED}", "$${GH_TOKEN}",
+            "${EMPTY:-full}"], "env": {"A": "${file:/run/secrets/x}", "PORT": 80}})");
+        CHECK(e.problem == "");
+        CHECK(e.command == "/home/me/bin/x");
+        CHECK(e.args == std::vector<std::string>{"$HOME", "ghp_0123456789", "${GH_TOKEN}", "${GH_TOKEN}", "full"});
+        CHECK(e.env.at("A").value.reveal() == "from a file");
+        CHECK(e.env.at("PORT").value.reveal() == "80");
+        CHECK(one(R"({"command": "a", "dialect": "gemini", "args": ["$GH_TOKEN"]})").args[0] == "ghp_0123456789");
+        auto const file = parsed(R"({"inputs": [{"id": "k", "type": "promptString", "default": "d"}],
+            "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
+        CHECK(file.servers[0].env.at("K").value.reveal() == "d");
+        auto const asked = parsed(R"({"inputs": [{"id": "k"}], "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
+        CHECK(asked.servers[0].problem.find("BERTH_INPUT_k") != std::string::npos);
+    }
+    SUBCASE("knows which values are secret") {
+        auto const e = one(R"({"command": "a", "env": {"API_TOKEN": "abcdefgh", "ROOT": "/workspace/data", "PLAIN": "production",
+            "FROM": "${GH_TOKEN}", "URL": "postgres://u:p@host/db", "SITE": "https://example.com/a", "ID": "a1b2c3d4e5f6a7b8"},
+            "envFile": "/etc/app.env"})");
+        REQUIRE(e.problem == "");
+        for (auto const* name : {"API_TOKEN", "FROM", "URL", "ID"}) CHECK_MESSAGE(e.env.at(name).sensitive, name);
+        for (auto const* name : {"ROOT", "PLAIN", "SITE"}) CHECK_MESSAGE(!e.env.at(name).sensitive, name);
+        CHECK(e.env.at("B").value.reveal() == "two words");
+    }
+    SUBCASE("takes the spellings of other programs") {
+        auto const e = one(R"({"command": "a", "startup_timeout_sec": 10, "tool_timeout_sec": 2.5, "idle_timeout_seconds": 60,
+            "disabledTools": ["d"], "includeTools": ["i*"], "toolDescriptionOverrides": {"i": "text"}, "alwaysAllow": ["i"],
+            "lazy": false, "maxRestarts": 0, "somethingElse": 1})");
+        REQUIRE(e.problem == "");
+        CHECK(e.start_timeout.count() == 10'000);
+        CHECK(e.call_timeout.count() == 2'500);
+        CHECK(e.idle_timeout.count() == 60'000);
+        CHECK(e.tools.deny == std::vector<std::string>{"d"});
+        CHECK(e.tools.allow == std::vector<std::string>{"i*"});
+        CHECK(e.tools.describe.at("i") == "text");
+        CHECK_FALSE(e.start_on_demand);
+        CHECK(e.max_restarts == 0);
+        CHECK(e.notes.size() == 2);
+        CHECK(one(R"({"command": "a", "tools": ["t"]})").tools.allow == std::vector<std::string>{"t"});
+        CHECK(one(R"({"command": "a", "tools": {"deny": ["t"]}})").tools.deny == std::vector<std::string>{"t"});
+        CHECK(one(R"({"command": "a", "dialect": "cline", "timeout": 30})").call_timeout.count() == 30'000);
+        auto const remote = one(R"({"serverUrl": "https://a/mcp", "bearer_token_env_var": "GH_TOKEN"})");
+        CHECK(remote.kind == ServerEntry::Kind::http);
+        CHECK(remote.sse_fallback);
+        CHECK(remote.headers.at("Authorization").value.reveal() == "Bearer ghp_0123456789");
+        CHECK_FALSE(one(R"({"type": "streamable-http", "url": "https://a/mcp"})").sse_fallback);
+    }
+    SUBCASE("tells a changed server from one whose tools alone are shown differently") {
+        auto const print = [](char const* entry) { return one(entry).fingerprint; };
+        CHECK(print(R"({"command": "a"})") == print(R"({"command": "a", "tools": {"deny": ["x"]}, "callTimeoutMs": 5000})"));
+        CHECK(print(R"({"command": "a"})") != print(R"({"command": "a", "args": ["b"]})"));
+        CHECK(print(R"({"command": "a", "env": {"A": "1"}})") != print(R"({"command": "a", "env": {"A": "2"}})"));
+        CHECK(print(R"({"command": "a"})") != print(R"({"command": "a", "sandbox": {"memoryMb": 64}})"));
+    }
+}
+
+TEST_CASE("the file of servers.json") {
+    testing_support::TemporaryDirectory dir;
+    auto const path = dir.path + "/servers.json";
+    std::ofstream(path) << R"({"a": {"command": "b"}})";
+    REQUIRE(::chmod(path.c_str(), 0644) == 0);
+    SUBCASE("is read when it is the operator's alone") { CHECK(config::load_servers(path, variables()).has_value()); }
+    SUBCASE("is refused when others can write it") {
+        for (mode_t const mode : {0664, 0646}) {
+            REQUIRE(::chmod(path.c_str(), mode) == 0);
+            auto const file = config::load_servers(path, variables());
+            REQUIRE_FALSE(file.has_value());
+            CHECK(base::is(file.error(), base::errc::denied));
+            CHECK(file.error().message().find("chmod") != std::string::npos);
+        }
+    }
+    SUBCASE("is refused when it is a link or of another kind") {
+        auto const link = dir.path + "/link.json", fifo = dir.path + "/fifo.json";
+        REQUIRE(::symlink(path.c_str(), link.c_str()) == 0);
+        REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+        for (auto const& bad : {link, fifo, dir.path}) {
+            INFO(bad);
+            auto const file = config::load_servers(bad, variables());
+            REQUIRE_FALSE(file.has_value());
+            CHECK(base::is(file.error(), base::errc::denied));
+        }
+    }
+    SUBCASE("is told apart from one that is missing") {
+        auto const file = config::load_servers(dir.path + "/none.json", variables());
+        REQUIRE_FALSE(file.has_value());
+        CHECK(base::is(file.error(), base::errc::not_found));
+    }
+}
+
+TEST_CASE("importing servers") {
+    std::vector<std::string> taken, skipped;
+    auto const merged = [&](std::string const& ours, std::string const& theirs) {
+        auto out = config::merge_servers(ours, theirs, "theirs.json", taken, skipped);
+        REQUIRE_MESSAGE(out.has_value(), (out ? "" : out.error().message()));
+        auto again = parse_servers(*out, "merged", variables());
+        REQUIRE_MESSAGE(again.has_value(), *out);
+        return *out;
+    };
+    SUBCASE("keeps what is there, comments included, and adds what is new") {
+        auto const text = merged("{\n  // mine\n  \"mcpServers\": {\n    \"a\": {\"command\": \"x\"}, // last\n  }\n}\n",
+                                 R"({"mcpServers": {"a": {"command": "other"}, "b": {"command": "y", "args": ["1"]}}})");
+        CHECK(text.find("// mine") != std::string::npos);
+        CHECK(text.find("other") == std::string::npos);
+        CHECK(taken == std::vector<std::string>{"b"});
+        CHECK(skipped == std::vector<std::string>{"a"});
+        auto const again = parsed(text);
+        REQUIRE(again.servers.size() == 2);
+        CHECK(again.servers[1].args == std::vector<std::string>{"1"});
+    }
+    SUBCASE("makes a file where there is none") {
+        CHECK(parsed(merged("", R"({"servers": {"v": {"command": "z"}}})")).servers[0].command == "z");
+        CHECK(parsed(merged("{}", R"({"v": {"command": "z"}})")).servers[0].name == "v");
+    }
+}

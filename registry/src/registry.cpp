@@ -61,6 +61,32 @@ class SqliteRegistry final : public Registry {
         });
     }
 
+    Task<Result<std::vector<ToolPin>>> tool_pins(std::string server) override {
+        return ask<Result<std::vector<ToolPin>>>(
+            false, [server = std::move(server)](Database& db) { return tables::tool_pins(db, server); });
+    }
+    Task<Status> put_tool_pins(std::vector<ToolPin> pins) override {
+        return ask<Status>(true, [pins = std::move(pins)](Database& db) { return tables::put_pins(db, pins); });
+    }
+    Task<Status> delete_tool_pin(std::string server, std::string tool) override {
+        return ask<Status>(true, [server = std::move(server), tool = std::move(tool)](Database& db) {
+            return tables::remove_pin(db, server, tool);
+        });
+    }
+    Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) override {
+        return ask<Result<std::optional<ServerOffer>>>(
+            false, [server = std::move(server)](Database& db) { return tables::server_offer(db, server); });
+    }
+    Task<Status> put_server_offer(std::string server, ServerOffer offer) override {
+        return ask<Status>(true, [server = std::move(server), offer = std::move(offer)](Database& db) {
+            return tables::put_offer(db, server, offer);
+        });
+    }
+    Task<Status> forget_server(std::string server) override {
+        return ask<Status>(true,
+                           [server = std::move(server)](Database& db) { return tables::forget_server(db, server); });
+    }
+
     void audit_lazy(std::string workspace, std::string what, base::Json detail) override {
         writer_->audit({now_ms(), std::move(workspace), std::move(what), base::dump(detail)});
     }

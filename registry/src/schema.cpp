@@ -59,6 +59,24 @@ CREATE TABLE secrets (
     value           BLOB    NOT NULL CHECK (length(value) > 0)
 ) STRICT;
 )sql",
+    R"sql(
+CREATE TABLE tool_pins (
+    server          TEXT    NOT NULL CHECK (server <> ''),
+    tool            TEXT    NOT NULL CHECK (tool <> ''),
+    hash            TEXT    NOT NULL CHECK (length(hash) = 64),
+    definition      TEXT    NOT NULL CHECK (definition <> ''),
+    approved_ms     INTEGER NOT NULL,
+    approved_by     TEXT    NOT NULL,
+    PRIMARY KEY (server, tool)
+) STRICT;
+
+CREATE TABLE server_offers (
+    server          TEXT    PRIMARY KEY NOT NULL CHECK (server <> ''),
+    fingerprint     TEXT    NOT NULL,
+    offer           TEXT    NOT NULL CHECK (offer <> ''),
+    seen_ms         INTEGER NOT NULL
+) STRICT;
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

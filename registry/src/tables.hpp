@@ -26,6 +26,13 @@ Result<base::Json> recent_audit(Database&, std::string const& workspace, std::si
 
 Result<std::string> secret(Database&, std::string const& name, std::size_t bytes);
 
+Result<std::vector<ToolPin>> tool_pins(Database&, std::string const& server);
+Status put_pins(Database&, std::vector<ToolPin> const&);                   ///< all or none
+Status remove_pin(Database&, std::string const& server, std::string const& tool);
+Result<std::optional<ServerOffer>> server_offer(Database&, std::string const& server);
+Status put_offer(Database&, std::string const& server, ServerOffer const&);
+Status forget_server(Database&, std::string const& server);
+
 /// Forgets the oldest audit entries and ended processes beyond what is kept.
 Status prune(Database&);
 

@@ -74,4 +74,17 @@ inline void sql(std::string const& path, std::string const& text) {
     if (rc != SQLITE_OK) throw std::runtime_error(text + ": " + message);
 }
 
+/// The first column of the first row.
+inline int number(std::string const& path, std::string const& text) {
+    sqlite3* db = nullptr;
+    sqlite3_stmt* statement = nullptr;
+    int value = -1;
+    if (sqlite3_open(path.c_str(), &db) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, text.c_str(), -1, &statement, nullptr) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        value = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return value;
+}
+
 }  // namespace registry_test

@@ -207,6 +207,55 @@ TEST_CASE("process records") {
     }
 }
 
+TEST_CASE("what is kept about community servers") {
+    World w;
+    auto const pin = [](std::string tool, char digit) {
+        registry::ToolPin p;
+        p.server = "git";
+        p.tool = std::move(tool);
+        p.hash = std::string(64, digit);
+        p.definition = {{"name", p.tool}, {"inputSchema", {{"type", "object"}}}};
+        p.approved_ms = 5;
+        p.approved_by = "first use";
+        return p;
+    };
+    REQUIRE(ok(w.io.run(w.registry->put_tool_pins({pin("status", 'a'), pin("log", 'b')}))));
+    registry::ServerOffer offer;
+    offer.fingerprint = "f";
+    offer.offer = {{"tools", base::Json::array()}};
+    offer.seen_ms = 9;
+    REQUIRE(ok(w.io.run(w.registry->put_server_offer("git", offer))));
+    w.close();
+    w.open();
+
+    SUBCASE("lasts, and is the server's own") {
+        auto const pins = w.io.run(w.registry->tool_pins("git")).value();
+        REQUIRE(pins.size() == 2);
+        CHECK(pins[0].tool == "log");
+        CHECK(pins[1].definition == pin("status", 'a').definition);
+        CHECK(w.io.run(w.registry->tool_pins("other")).value().empty());
+        auto const stored = w.io.run(w.registry->server_offer("git")).value();
+        REQUIRE(stored.has_value());
+        CHECK(stored->offer == offer.offer);
+        CHECK_FALSE(w.io.run(w.registry->server_offer("other")).value().has_value());
+    }
+    SUBCASE("is replaced as a whole or not at all") {
+        auto bad = pin("new", 'c');
+        bad.hash = "short";
+        CHECK_FALSE(w.io.run(w.registry->put_tool_pins({pin("status", 'd'), bad})).has_value());
+        CHECK(w.io.run(w.registry->tool_pins("git")).value()[1].hash == std::string(64, 'a'));
+        REQUIRE(ok(w.io.run(w.registry->put_tool_pins({pin("status", 'd')}))));
+        CHECK(w.io.run(w.registry->tool_pins("git")).value()[1].hash == std::string(64, 'd'));
+    }
+    SUBCASE("is forgotten on request") {
+        REQUIRE(ok(w.io.run(w.registry->delete_tool_pin("git", "log"))));
+        CHECK(w.io.run(w.registry->tool_pins("git")).value().size() == 1);
+        REQUIRE(ok(w.io.run(w.registry->forget_server("git"))));
+        CHECK(w.io.run(w.registry->tool_pins("git")).value().empty());
+        CHECK_FALSE(w.io.run(w.registry->server_offer("git")).value().has_value());
+    }
+}
+
 TEST_CASE("the audit trail and secrets") {
     World w;
     SUBCASE("audit entries come back newest first, by workspace, also after it was deleted") {

@@ -47,6 +47,22 @@ struct ProcessRecord {
     std::string tail;                     ///< at most 64 KiB, only once the sandbox is gone
 };
 
+/// A tool definition of a community MCP server, as it was accepted.
+struct ToolPin {
+    std::string server, tool;             ///< together the primary key
+    std::string hash;                     ///< over the definition in canonical form
+    base::Json definition;
+    std::int64_t approved_ms = 0;
+    std::string approved_by;              ///< "first use", or who said so
+};
+
+/// What a community server offered when it last ran, so that its tools can be shown while it sleeps.
+struct ServerOffer {
+    std::string fingerprint;              ///< of the configuration that it ran with
+    base::Json offer;
+    std::int64_t seen_ms = 0;
+};
+
 /// SQLite, WAL, synchronous=FULL, one connection on one thread of its own: commits that wait at the same moment share one flush.
 /// Every call that changes something returns after it is durable, unless its name says `_lazy`.
 /// Threads: called from the I/O thread; resumes there.
@@ -67,6 +83,13 @@ class Registry {
     virtual Task<Status> put_processes(std::vector<ProcessRecord>) = 0;
     virtual Task<Result<std::optional<ProcessRecord>>> process(std::string id) = 0;
     virtual Task<Result<std::vector<ProcessRecord>>> processes_of(std::string workspace, std::size_t limit) = 0;   ///< newest first
+
+    virtual Task<Result<std::vector<ToolPin>>> tool_pins(std::string server) = 0;   ///< by tool
+    virtual Task<Status> put_tool_pins(std::vector<ToolPin>) = 0;   ///< all or none; replaces those of the same tool
+    virtual Task<Status> delete_tool_pin(std::string server, std::string tool) = 0;   ///< a missing one is fine
+    virtual Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) = 0;
+    virtual Task<Status> put_server_offer(std::string server, ServerOffer) = 0;
+    virtual Task<Status> forget_server(std::string server) = 0;     ///< pins and offer
 
     virtual void audit_lazy(std::string workspace, std::string what, base::Json detail) = 0;
     virtual Task<Result<base::Json>> recent_audit(std::string workspace, std::size_t limit) = 0;

@@ -1,6 +1,5 @@
 #include <base/files.hpp>
 #include <config/servers.hpp>
-#include <testing/io.hpp>
 
 #include <doctest/doctest.h>
 
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <testing/io.hpp>
 
 using config::parse_servers;
 using config::ServerEntry;
@@ -25,7 +25,8 @@ config::ServerVariables variables() {
     };
     out.file = [](std::string const& path) -> base::Result<std::string> {
         if (path == "/run/secrets/x") return std::string("from a file\n");
-        if (path == "/etc/app.env") return std::string("# one a line\nexport A=1\nB=\"two words\"\nSAME=file\n");
+        if (path == "/etc/app.env")
+            return std::string("# one a line\nexport A=1\nB=\"two words\"\nSAME=file\n");
         return base::error(base::errc::not_found, "there is no " + path);
     };
     return out;
@@ -54,11 +55,14 @@ std::string refused(std::string const& text) {
 
 TEST_CASE("servers.json") {
     SUBCASE("is read in the shapes that clients write") {
-        for (auto const* text : {R"({"mcpServers": {"fs": {"command": "npx", "args": ["-y", "a"]}}})",
-                                 R"({"servers": {"fs": {"type": "stdio", "command": "npx", "args": ["-y", "a"]}}, "inputs": []})",
-                                 R"({"mcp": {"servers": {"fs": {"command": ["npx", "-y", "a"]}}}})",
-                                 R"({"fs": {"command": "npx", "args": ["-y", "a"]}})",
-                                 "{ // comment\n \"mcpServers\": { /* and\n another */ \"fs\": {\"command\": \"npx\", \"args\": [\"-y\", \"a\",],},},}"}) {
+        for (
+            auto const* text :
+            {R"({"mcpServers": {"fs": {"command": "npx", "args": ["-y", "a"]}}})",
+             R"({"servers": {"fs": {"type": "stdio", "command": "npx", "args": ["-y", "a"]}}, "inputs": []})",
+             R"({"mcp": {"servers": {"fs": {"command": ["npx", "-y", "a"]}}}})",
+             R"({"fs": {"command": "npx", "args": ["-y", "a"]}})",
+             "{ // comment\n \"mcpServers\": { /* and\n another */ \"fs\": {\"command\": \"npx\", \"args\": "
+             "[\"-y\", \"a\",],},},}"}) {
             INFO(text);
             auto const file = parsed(text);
             REQUIRE(file.servers.size() == 1);
@@ -79,8 +83,9 @@ TEST_CASE("servers.json") {
         CHECK(refused(std::string(200, '[')).find("32 levels") != std::string::npos);
     }
     SUBCASE("keeps the others when one entry is wrong, and names line and key") {
-        auto const file = parsed("{\"mcpServers\": {\n \"good\": {\"command\": \"a\"},\n \"bad\": {\n  \"command\": \"b\",\n"
-                                 "  \"args\": [1]\n }\n}}");
+        auto const file = parsed(
+            "{\"mcpServers\": {\n \"good\": {\"command\": \"a\"},\n \"bad\": {\n  \"command\": \"b\",\n"
+            "  \"args\": [1]\n }\n}}");
         REQUIRE(file.servers.size() == 2);
         CHECK(file.servers[0].problem == "");
         CHECK(file.servers[1].problem == "servers.json:5: bad.args: expected a string, not a number");
@@ -90,28 +95,36 @@ TEST_CASE("servers.json") {
             char const *entry, *message;
         } const table[] = {
             {R"({})", "servers.json:1: x.command: expected a command to start, or a url"},
-            {R"({"command": "a", "url": "https://b"})", "servers.json:1: x.url: expected either command or url, not both"},
+            {R"({"command": "a", "url": "https://b"})",
+             "servers.json:1: x.url: expected either command or url, not both"},
             {R"({"type": "http"})", "servers.json:1: x.url: expected the server's address"},
-            {R"({"type": "ws", "url": "ws://a"})", "servers.json:1: x.type: expected stdio, http, streamable-http or sse, not \"ws\""},
-            {R"({"url": "ftp://b"})", "servers.json:1: x.url: expected an address that begins with https:// or http://"},
+            {R"({"type": "ws", "url": "ws://a"})",
+             "servers.json:1: x.type: expected stdio, http, streamable-http or sse, not \"ws\""},
+            {R"({"url": "ftp://b"})",
+             "servers.json:1: x.url: expected an address that begins with https:// or http://"},
             {R"({"command": "a", "disabled": true, "enabled": true})",
              "servers.json:1: x.enabled: expected disabled and enabled not to contradict each other"},
             {R"({"command": "a", "timeout": 30})",
-             "servers.json:1: x.timeout: expected milliseconds, at least 1000: 30 looks like seconds; write callTimeoutMs, or "
+             "servers.json:1: x.timeout: expected milliseconds, at least 1000: 30 looks like seconds; write "
+             "callTimeoutMs, or "
              "\"dialect\": \"cline\" where timeout counts seconds"},
-            {R"({"command": "${NO_SUCH}"})", "servers.json:1: x.command: expected the environment variable NO_SUCH to be set where "
-                                             "berth runs, or ${NO_SUCH:-default}"},
+            {R"({"command": "${NO_SUCH}"})",
+             "servers.json:1: x.command: expected the environment variable NO_SUCH to be set where "
+             "berth runs, or ${NO_SUCH:-default}"},
             {R"({"command": "a", "sandbox": {"memryMb": 5}})",
              "servers.json:1: x.sandbox.memryMb: there is no such key; the nearest is sandbox.memoryMb"},
             {R"({"command": "a", "sandbox": {"filesystem": {"allowRead": ["/"]}}})",
-             "servers.json:1: x.sandbox.filesystem.allowRead: expected absolute paths without .., not / itself: \"/\""},
+             "servers.json:1: x.sandbox.filesystem.allowRead: expected absolute paths without .., not / "
+             "itself: \"/\""},
             {R"({"command": "a", "sandbox": {"filesystem": {"allowRead": ["/a"], "denyRead": ["/a/b"]}}})",
-             "servers.json:1: x.sandbox.filesystem.denyRead: expected nothing that lies within what is allowed: narrow the allowed "
+             "servers.json:1: x.sandbox.filesystem.denyRead: expected nothing that lies within what is "
+             "allowed: narrow the allowed "
              "list instead of refusing /a/b"},
             {R"({"command": "a", "sandbox": {"network": {"allowedDomains": ["*"]}}})",
              "servers.json:1: x.sandbox.network.allowedDomains: expected hosts by name, not \"*\""},
             {R"({"command": "a", "isolation": "none"})",
-             "servers.json:1: x.isolation: expected sandbox, or host-insecure: the server then runs with all of berth's rights"},
+             "servers.json:1: x.isolation: expected sandbox, or host-insecure: the server then runs with all "
+             "of berth's rights"},
             {R"("npx")", "servers.json:1: x.: expected an object"},
         };
         for (auto const& row : table) {
@@ -120,31 +133,38 @@ TEST_CASE("servers.json") {
         }
     }
     SUBCASE("replaces variables once, from the environment, files and inputs") {
-        auto const e = one(R"({"command": "${userHome}/bin/${NO:-x}", "args": ["$HOME", "${env:GH_TOKEN}", "${NESTED}", "$${GH_TOKEN}",
+        auto const e = one(
+            R"({"command": "${userHome}/bin/${NO:-x}", "args": ["$HOME", "${env:GH_TOKEN}", "${NESTED}", "$${GH_TOKEN}",
             "${EMPTY:-full}"], "env": {"A": "${file:/run/secrets/x}", "PORT": 80}})");
         CHECK(e.problem == "");
         CHECK(e.command == "/home/me/bin/x");
-        CHECK(e.args == std::vector<std::string>{"$HOME", "ghp_0123456789", "${GH_TOKEN}", "${GH_TOKEN}", "full"});
+        CHECK(e.args ==
+              std::vector<std::string>{"$HOME", "ghp_0123456789", "${GH_TOKEN}", "${GH_TOKEN}", "full"});
         CHECK(e.env.at("A").value.reveal() == "from a file");
         CHECK(e.env.at("PORT").value.reveal() == "80");
-        CHECK(one(R"({"command": "a", "dialect": "gemini", "args": ["$GH_TOKEN"]})").args[0] == "ghp_0123456789");
+        CHECK(one(R"({"command": "a", "dialect": "gemini", "args": ["$GH_TOKEN"]})").args[0] ==
+              "ghp_0123456789");
         auto const file = parsed(R"({"inputs": [{"id": "k", "type": "promptString", "default": "d"}],
             "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
         CHECK(file.servers[0].env.at("K").value.reveal() == "d");
-        auto const asked = parsed(R"({"inputs": [{"id": "k"}], "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
+        auto const asked = parsed(
+            R"({"inputs": [{"id": "k"}], "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
         CHECK(asked.servers[0].problem.find("BERTH_INPUT_k") != std::string::npos);
     }
     SUBCASE("knows which values are secret") {
-        auto const e = one(R"({"command": "a", "env": {"API_TOKEN": "abcdefgh", "ROOT": "/workspace/data", "PLAIN": "production",
+        auto const e = one(
+            R"({"command": "a", "env": {"API_TOKEN": "abcdefgh", "ROOT": "/workspace/data", "PLAIN": "production",
             "FROM": "${GH_TOKEN}", "URL": "postgres://u:p@host/db", "SITE": "https://example.com/a", "ID": "a1b2c3d4e5f6a7b8"},
             "envFile": "/etc/app.env"})");
         REQUIRE(e.problem == "");
-        for (auto const* name : {"API_TOKEN", "FROM", "URL", "ID"}) CHECK_MESSAGE(e.env.at(name).sensitive, name);
+        for (auto const* name : {"API_TOKEN", "FROM", "URL", "ID"})
+            CHECK_MESSAGE(e.env.at(name).sensitive, name);
         for (auto const* name : {"ROOT", "PLAIN", "SITE"}) CHECK_MESSAGE(!e.env.at(name).sensitive, name);
         CHECK(e.env.at("B").value.reveal() == "two words");
     }
     SUBCASE("takes the spellings of other programs") {
-        auto const e = one(R"({"command": "a", "startup_timeout_sec": 10, "tool_timeout_sec": 2.5, "idle_timeout_seconds": 60,
+        auto const e = one(
+            R"({"command": "a", "startup_timeout_sec": 10, "tool_timeout_sec": 2.5, "idle_timeout_seconds": 60,
             "disabledTools": ["d"], "includeTools": ["i*"], "toolDescriptionOverrides": {"i": "text"}, "alwaysAllow": ["i"],
             "lazy": false, "maxRestarts": 0, "somethingElse": 1})");
         REQUIRE(e.problem == "");
@@ -158,7 +178,8 @@ TEST_CASE("servers.json") {
         CHECK(e.max_restarts == 0);
         CHECK(e.notes.size() == 2);
         CHECK(one(R"({"command": "a", "tools": ["t"]})").tools.allow == std::vector<std::string>{"t"});
-        CHECK(one(R"({"command": "a", "tools": {"deny": ["t"]}})").tools.deny == std::vector<std::string>{"t"});
+        CHECK(one(R"({"command": "a", "tools": {"deny": ["t"]}})").tools.deny ==
+              std::vector<std::string>{"t"});
         CHECK(one(R"({"command": "a", "dialect": "cline", "timeout": 30})").call_timeout.count() == 30'000);
         auto const remote = one(R"({"serverUrl": "https://a/mcp", "bearer_token_env_var": "GH_TOKEN"})");
         CHECK(remote.kind == ServerEntry::Kind::http);
@@ -168,9 +189,11 @@ TEST_CASE("servers.json") {
     }
     SUBCASE("tells a changed server from one whose tools alone are shown differently") {
         auto const print = [](char const* entry) { return one(entry).fingerprint; };
-        CHECK(print(R"({"command": "a"})") == print(R"({"command": "a", "tools": {"deny": ["x"]}, "callTimeoutMs": 5000})"));
+        CHECK(print(R"({"command": "a"})") ==
+              print(R"({"command": "a", "tools": {"deny": ["x"]}, "callTimeoutMs": 5000})"));
         CHECK(print(R"({"command": "a"})") != print(R"({"command": "a", "args": ["b"]})"));
-        CHECK(print(R"({"command": "a", "env": {"A": "1"}})") != print(R"({"command": "a", "env": {"A": "2"}})"));
+        CHECK(print(R"({"command": "a", "env": {"A": "1"}})") !=
+              print(R"({"command": "a", "env": {"A": "2"}})"));
         CHECK(print(R"({"command": "a"})") != print(R"({"command": "a", "sandbox": {"memoryMb": 64}})"));
     }
 }
@@ -180,7 +203,9 @@ TEST_CASE("the file of servers.json") {
     auto const path = dir.path + "/servers.json";
     std::ofstream(path) << R"({"a": {"command": "b"}})";
     REQUIRE(::chmod(path.c_str(), 0644) == 0);
-    SUBCASE("is read when it is the operator's alone") { CHECK(config::load_servers(path, variables()).has_value()); }
+    SUBCASE("is read when it is the operator's alone") {
+        CHECK(config::load_servers(path, variables()).has_value());
+    }
     SUBCASE("is refused when others can write it") {
         for (mode_t const mode : {0664, 0646}) {
             REQUIRE(::chmod(path.c_str(), mode) == 0);
@@ -218,8 +243,9 @@ TEST_CASE("importing servers") {
         return *out;
     };
     SUBCASE("keeps what is there, comments included, and adds what is new") {
-        auto const text = merged("{\n  // mine\n  \"mcpServers\": {\n    \"a\": {\"command\": \"x\"}, // last\n  }\n}\n",
-                                 R"({"mcpServers": {"a": {"command": "other"}, "b": {"command": "y", "args": ["1"]}}})");
+        auto const text =
+            merged("{\n  // mine\n  \"mcpServers\": {\n    \"a\": {\"command\": \"x\"}, // last\n  }\n}\n",
+                   R"({"mcpServers": {"a": {"command": "other"}, "b": {"command": "y", "args": ["1"]}}})");
         CHECK(text.find("// mine") != std::string::npos);
         CHECK(text.find("other") == std::string::npos);
         CHECK(taken == std::vector<std::string>{"b"});

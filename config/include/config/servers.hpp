@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-// servers.json: which community MCP servers to run, in the spellings that people already have (Claude, VS Code, Cursor,
-// Windsurf, Cline, Gemini, Codex and the gateways). docs/servers.md describes each key and is checked against
-// `known_server_keys()`.
+// servers.json: which community MCP servers to run, in the spellings that people already have (Claude, VS
+// Code, Cursor, Windsurf, Cline, Gemini, Codex and the gateways). docs/servers.md describes each key and is
+// checked against `known_server_keys()`.
 namespace config {
 
-/// A value of the environment or a header. Never printed; `sensitive` says that it has to be taken out of what the server
-/// sends as well.
+/// A value of the environment or a header. Never printed; `sensitive` says that it has to be taken out of
+/// what the server sends as well.
 struct HiddenValue {
     base::Secret value;
     bool sensitive = false;
@@ -28,57 +28,60 @@ struct ServerEntry {
     enum class Isolation { sandbox, host_insecure };
 
     std::string name;
-    int line = 0;                      ///< where its entry begins
-    std::string problem;               ///< not "": misconfigured, "FILE:LINE: key: what was expected"
-    std::vector<std::string> notes;    ///< what was accepted but has no effect here
+    int line = 0;                    ///< where its entry begins
+    std::string problem;             ///< not "": misconfigured, "FILE:LINE: key: what was expected"
+    std::vector<std::string> notes;  ///< what was accepted but has no effect here
     bool disabled = false;
 
     Kind kind = Kind::stdio;
-    bool sse_fallback = false;         ///< http whose type was not said: the older transport is tried when POST is refused
+    bool sse_fallback =
+        false;  ///< http whose type was not said: the older transport is tried when POST is refused
     std::string command;
     std::vector<std::string> args;
     std::map<std::string, HiddenValue> env;
-    std::string cwd;                   ///< "" = /workspace inside
+    std::string cwd;  ///< "" = /workspace inside
     std::string url;
     std::map<std::string, HiddenValue> headers;
 
     Isolation isolation = Isolation::sandbox;
     struct Sandbox {
-        std::vector<std::string> allow_read, allow_write;    ///< host directories or files, at the same path inside
-        std::vector<std::string> allowed_domains;            ///< egress patterns; empty = no network
-        std::string workspace;                               ///< id or name; "" = a folder of its own at /workspace
-        std::string template_name;                           ///< "" = the default one
+        std::vector<std::string> allow_read,
+            allow_write;                           ///< host directories or files, at the same path inside
+        std::vector<std::string> allowed_domains;  ///< egress patterns; empty = no network
+        std::string workspace;                     ///< id or name; "" = a folder of its own at /workspace
+        std::string template_name;                 ///< "" = the default one
         std::uint64_t memory_bytes = 1ull << 30, disk_bytes = 2ull << 30;
         double cpus = 1;
         int pids = 256;
     } sandbox;
 
     struct Tools {
-        std::vector<std::string> allow;    ///< patterns with *; empty = all
-        std::vector<std::string> deny;     ///< wins over allow
+        std::vector<std::string> allow;  ///< patterns with *; empty = all
+        std::vector<std::string> deny;   ///< wins over allow
         std::map<std::string, std::string> rename, describe;
     } tools;
     bool pin_tools = true;
 
     std::chrono::milliseconds start_timeout{60'000}, call_timeout{120'000};
-    std::chrono::milliseconds idle_timeout{600'000};    ///< 0 = never stopped
+    std::chrono::milliseconds idle_timeout{600'000};  ///< 0 = never stopped
     bool start_on_demand = true;
     bool restart_on_exit = true;
-    int max_restarts = 5;                               ///< in a row; 0 = any number
-    std::chrono::milliseconds restart_delay{1'000};     ///< doubles up to 16 times this
+    int max_restarts = 5;                            ///< in a row; 0 = any number
+    std::chrono::milliseconds restart_delay{1'000};  ///< doubles up to 16 times this
     int max_concurrent_calls = 16;
-    int calls_per_minute = 0;                           ///< 0 = any number
+    int calls_per_minute = 0;  ///< 0 = any number
     std::uint64_t max_result_bytes = 4ull << 20;
-    std::vector<std::string> auto_approve;              ///< kept for the audit trail; loosens nothing
+    std::vector<std::string> auto_approve;  ///< kept for the audit trail; loosens nothing
 
-    /// Over everything that makes a running server another one: the same hash, no restart. Values of secrets count.
+    /// Over everything that makes a running server another one: the same hash, no restart. Values of secrets
+    /// count.
     std::string fingerprint;
 };
 
 struct ServerFile {
     std::string path;
-    std::vector<ServerEntry> servers;    ///< in the file's order
-    std::vector<std::string> notes;      ///< about the file as a whole
+    std::vector<ServerEntry> servers;  ///< in the file's order
+    std::vector<std::string> notes;    ///< about the file as a whole
 };
 
 /// What `${...}` refers to.
@@ -89,17 +92,19 @@ struct ServerVariables {
 /// This process's own environment and files.
 ServerVariables process_variables();
 
-/// errc::invalid as "FILE:LINE: what was expected" when the text as a whole is no list of servers; a mistake in one entry
-/// makes that entry misconfigured.
-base::Result<ServerFile> parse_servers(std::string const& text, std::string const& name, ServerVariables const&);
-/// The file must belong to the operator: a regular file, no link, owned by root or this user, not writable by others
-/// (errc::denied). A missing one is errc::not_found.
+/// errc::invalid as "FILE:LINE: what was expected" when the text as a whole is no list of servers; a mistake
+/// in one entry makes that entry misconfigured.
+base::Result<ServerFile> parse_servers(std::string const& text, std::string const& name,
+                                       ServerVariables const&);
+/// The file must belong to the operator: a regular file, no link, owned by root or this user, not writable by
+/// others (errc::denied). A missing one is errc::not_found.
 base::Result<ServerFile> load_servers(std::string const& path, ServerVariables const&);
 
-/// `text` with the entries of `other` that it does not have yet, everything else as it stands. `taken` and `skipped` get
-/// their names. An empty `text` makes a new file.
-base::Result<std::string> merge_servers(std::string const& text, std::string const& other, std::string const& other_name,
-                                        std::vector<std::string>& taken, std::vector<std::string>& skipped);
+/// `text` with the entries of `other` that it does not have yet, everything else as it stands. `taken` and
+/// `skipped` get their names. An empty `text` makes a new file.
+base::Result<std::string> merge_servers(std::string const& text, std::string const& other,
+                                        std::string const& other_name, std::vector<std::string>& taken,
+                                        std::vector<std::string>& skipped);
 
 struct KnownServerKey {
     std::string key, aliases, unit, default_value, meaning;

@@ -15,12 +15,18 @@ constexpr std::size_t kMaxEntries = 1000;
 
 char const* name_of(JsonNode::Kind kind) {
     switch (kind) {
-        case JsonNode::Kind::null: return "null";
-        case JsonNode::Kind::boolean: return "true or false";
-        case JsonNode::Kind::number: return "a number";
-        case JsonNode::Kind::string: return "a string";
-        case JsonNode::Kind::array: return "a list";
-        case JsonNode::Kind::object: return "an object";
+        case JsonNode::Kind::null:
+            return "null";
+        case JsonNode::Kind::boolean:
+            return "true or false";
+        case JsonNode::Kind::number:
+            return "a number";
+        case JsonNode::Kind::string:
+            return "a string";
+        case JsonNode::Kind::array:
+            return "a list";
+        case JsonNode::Kind::object:
+            return "an object";
     }
     return "";
 }
@@ -30,15 +36,17 @@ std::string upper(std::string text) {
     return text;
 }
 
-/// Whether a value has to be taken out of what a server sends: not everything in an environment is secret, and hiding
+/// Whether a value has to be taken out of what a server sends: not everything in an environment is secret,
+/// and hiding
 /// "/workspace" in each answer would make them useless.
 bool looks_sensitive(std::string const& name, std::string const& value, bool from_outside) {
     if (value.size() < 8) return false;
     auto const big = upper(name);
-    for (auto const* word : {"KEY", "TOKEN", "SECRET", "PASS", "AUTH", "CREDENTIAL", "COOKIE", "DSN", "CONNECTION_STRING"})
+    for (auto const* word :
+         {"KEY", "TOKEN", "SECRET", "PASS", "AUTH", "CREDENTIAL", "COOKIE", "DSN", "CONNECTION_STRING"})
         if (big.find(word) != big.npos) return true;
     auto const at = value.find("://");
-    if (at != value.npos && value.find('@', at) != value.npos) return true;    // scheme://user:password@host
+    if (at != value.npos && value.find('@', at) != value.npos) return true;  // scheme://user:password@host
     if (value[0] == '/' || at != value.npos) return false;
     if (from_outside) return true;
     bool letter = false, digit = false;
@@ -75,11 +83,14 @@ std::string nearest_key(std::string const& key) {
 
 EntryKey const* find_key(std::string const& name) {
     for (auto const& key : entry_keys())
-        if (key.name == name || std::find(key.aliases.begin(), key.aliases.end(), name) != key.aliases.end()) return &key;
+        if (key.name == name || std::find(key.aliases.begin(), key.aliases.end(), name) != key.aliases.end())
+            return &key;
     return nullptr;
 }
 
-bool is_group(std::string const& name) { return name == "sandbox" || name == "sandbox.filesystem" || name == "sandbox.network"; }
+bool is_group(std::string const& name) {
+    return name == "sandbox" || name == "sandbox.filesystem" || name == "sandbox.network";
+}
 
 void read_group(EntryReader& r, JsonNode const& node, std::string const& prefix) {
     for (auto const& member : node.members) {
@@ -130,14 +141,17 @@ void check_together(EntryReader& r, JsonNode const& node) {
         if (!r.bearer_variable.empty()) {
             auto const token = r.scope.variables.environment(r.bearer_variable);
             if (!token)
-                return r.mistake(node.line, "bearerTokenEnvVar",
-                                 "expected the environment variable " + r.bearer_variable + " to be set where berth runs");
+                return r.mistake(
+                    node.line, "bearerTokenEnvVar",
+                    "expected the environment variable " + r.bearer_variable + " to be set where berth runs");
             e.headers["Authorization"] = {base::Secret("Bearer " + *token), true};
         }
     }
     for (auto const& path : e.sandbox.allow_read)
-        if (std::find(e.sandbox.allow_write.begin(), e.sandbox.allow_write.end(), path) != e.sandbox.allow_write.end())
-            return r.mistake(node.line, "sandbox.filesystem.allowRead", "expected no path that allowWrite names too: " + path);
+        if (std::find(e.sandbox.allow_write.begin(), e.sandbox.allow_write.end(), path) !=
+            e.sandbox.allow_write.end())
+            return r.mistake(node.line, "sandbox.filesystem.allowRead",
+                             "expected no path that allowWrite names too: " + path);
 }
 
 /// Everything that makes the running server another one.
@@ -153,9 +167,15 @@ std::string fingerprint_of(ServerEntry const& e) {
     for (auto const& [name, value] : e.headers) j["headers"][name] = base::sha256_hex(value.value.reveal());
     j["isolation"] = static_cast<int>(e.isolation);
     auto const& s = e.sandbox;
-    j["sandbox"] = {{"read", s.allow_read},      {"write", s.allow_write},   {"domains", s.allowed_domains},
-                    {"workspace", s.workspace},  {"template", s.template_name}, {"memory", s.memory_bytes},
-                    {"disk", s.disk_bytes},      {"cpus", s.cpus},           {"pids", s.pids}};
+    j["sandbox"] = {{"read", s.allow_read},
+                    {"write", s.allow_write},
+                    {"domains", s.allowed_domains},
+                    {"workspace", s.workspace},
+                    {"template", s.template_name},
+                    {"memory", s.memory_bytes},
+                    {"disk", s.disk_bytes},
+                    {"cpus", s.cpus},
+                    {"pids", s.pids}};
     return base::sha256_hex(base::dump(j));
 }
 
@@ -163,7 +183,8 @@ std::string fingerprint_of(ServerEntry const& e) {
 
 void EntryReader::mistake(int line, std::string const& key, std::string const& expected) {
     if (failed()) return;
-    entry.problem = base::to_utf8(file_ + ":" + std::to_string(line) + ": " + entry.name + "." + key + ": " + expected);
+    entry.problem =
+        base::to_utf8(file_ + ":" + std::to_string(line) + ": " + entry.name + "." + key + ": " + expected);
 }
 
 void EntryReader::note(int line, std::string const& text) {
@@ -194,7 +215,7 @@ HiddenValue EntryReader::hidden(JsonNode const& node, std::string const& key, st
     if (node.is(JsonNode::Kind::string)) {
         outside = expand(node.text, scope).from_outside;
         value = text(node, key);
-    } else if (node.is(JsonNode::Kind::number)) {    // "PORT": 8080
+    } else if (node.is(JsonNode::Kind::number)) {  // "PORT": 8080
         value = node.text;
     } else if (node.is(JsonNode::Kind::boolean)) {
         value = node.flag ? "true" : "false";
@@ -211,10 +232,12 @@ bool EntryReader::flag(JsonNode const& node, std::string const& key) {
     return node.flag;
 }
 
-std::int64_t EntryReader::whole(JsonNode const& node, std::string const& key, std::int64_t min, std::int64_t max) {
+std::int64_t EntryReader::whole(JsonNode const& node, std::string const& key, std::int64_t min,
+                                std::int64_t max) {
     if (!node.is(JsonNode::Kind::number) || node.number != std::floor(node.number) ||
         node.number < static_cast<double>(min) || node.number > static_cast<double>(max)) {
-        mistake(node.line, key, "expected a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+        mistake(node.line, key,
+                "expected a whole number from " + std::to_string(min) + " to " + std::to_string(max));
         return min;
     }
     return static_cast<std::int64_t>(node.number);

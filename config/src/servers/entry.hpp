@@ -17,7 +17,7 @@ class EntryReader {
 
     ServerEntry& entry;
     Scope const& scope;
-    std::string dialect;             ///< "" = ours
+    std::string dialect;  ///< "" = ours
     bool enabled_said = false, disabled_said = false;
     bool kind_said = false;
     std::string bearer_variable;

@@ -1,6 +1,5 @@
-#include "entry.hpp"
-
 #include "../keys.hpp"
+#include "entry.hpp"
 #include <base/files.hpp>
 
 #include <algorithm>
@@ -29,7 +28,8 @@ Reader with_seconds(std::vector<std::string> seconds, std::int64_t min, std::int
         bool const coarse = std::find(seconds.begin(), seconds.end(), key) != seconds.end();
         if (coarse)
             field(r.entry) = std::chrono::milliseconds(
-                static_cast<std::int64_t>(1000 * r.fraction(node, key, static_cast<double>(min) / 1000, static_cast<double>(max) / 1000)));
+                static_cast<std::int64_t>(1000 * r.fraction(node, key, static_cast<double>(min) / 1000,
+                                                            static_cast<double>(max) / 1000)));
         else
             field(r.entry) = std::chrono::milliseconds(r.whole(node, key, min, max));
     };
@@ -50,14 +50,16 @@ Reader paths_key(Field field) {
         for (auto& path : r.texts(node, key)) {
             while (path.size() > 1 && path.ends_with('/')) path.pop_back();
             if (!path.starts_with('/') || path == "/" || (path + "/").find("/../") != path.npos)
-                return r.mistake(node.line, key, "expected absolute paths without .., not / itself: \"" + path.substr(0, 100) + '"');
+                return r.mistake(
+                    node.line, key,
+                    "expected absolute paths without .., not / itself: \"" + path.substr(0, 100) + '"');
             field(r.entry).push_back(std::move(path));
         }
     };
 }
 
-/// What VS Code can refuse on top of what it allows. Here nothing is allowed that was not named, so a refusal is already
-/// kept, unless it lies within what was allowed.
+/// What VS Code can refuse on top of what it allows. Here nothing is allowed that was not named, so a refusal
+/// is already kept, unless it lies within what was allowed.
 template <class Allowed>
 Reader refusals(Allowed allowed) {
     return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -65,20 +67,22 @@ Reader refusals(Allowed allowed) {
             for (auto const& open : allowed(r.entry))
                 if (path == open || path.starts_with(open + "/") || open.starts_with("*"))
                     return r.mistake(node.line, key,
-                                     "expected nothing that lies within what is allowed: narrow the allowed list instead of refusing " +
+                                     "expected nothing that lies within what is allowed: narrow the allowed "
+                                     "list instead of refusing " +
                                          path.substr(0, 100));
     };
 }
 
 void read_kind(EntryReader& r, JsonNode const& node, std::string const& key) {
     static std::map<std::string, ServerEntry::Kind> const kinds = {
-        {"stdio", ServerEntry::Kind::stdio},          {"local", ServerEntry::Kind::stdio},
-        {"http", ServerEntry::Kind::http},            {"streamable-http", ServerEntry::Kind::http},
-        {"streamableHttp", ServerEntry::Kind::http},  {"sse", ServerEntry::Kind::sse}};
+        {"stdio", ServerEntry::Kind::stdio},         {"local", ServerEntry::Kind::stdio},
+        {"http", ServerEntry::Kind::http},           {"streamable-http", ServerEntry::Kind::http},
+        {"streamableHttp", ServerEntry::Kind::http}, {"sse", ServerEntry::Kind::sse}};
     auto const text = r.text(node, key);
     auto const it = kinds.find(text);
     if (it == kinds.end())
-        return r.mistake(node.line, key, "expected stdio, http, streamable-http or sse, not \"" + text.substr(0, 60) + '"');
+        return r.mistake(node.line, key,
+                         "expected stdio, http, streamable-http or sse, not \"" + text.substr(0, 60) + '"');
     r.entry.kind = it->second;
     r.kind_said = true;
 }
@@ -105,7 +109,7 @@ void read_env(EntryReader& r, JsonNode const& node, std::string const& key) {
     };
     if (node.is(Kind::object)) {
         for (auto const& member : node.members) put(member.key, member.value);
-    } else if (node.is(Kind::array)) {    // ["NAME=value"], as 1mcp has it
+    } else if (node.is(Kind::array)) {  // ["NAME=value"], as 1mcp has it
         for (auto const& item : node.items) {
             auto const equals = item.text.find('=');
             if (!item.is(Kind::string) || equals == item.text.npos)
@@ -123,7 +127,8 @@ void read_env_file(EntryReader& r, JsonNode const& node, std::string const& key)
     auto const path = r.text(node, key);
     if (r.failed()) return;
     auto const text = r.scope.variables.file(path);
-    if (!text) return r.mistake(node.line, key, "expected a file that can be read: " + text.error().message());
+    if (!text)
+        return r.mistake(node.line, key, "expected a file that can be read: " + text.error().message());
     std::size_t at = 0;
     while (at < text->size()) {
         auto const end = std::min(text->find('\n', at), text->size());
@@ -133,7 +138,8 @@ void read_env_file(EntryReader& r, JsonNode const& node, std::string const& key)
         if (line.starts_with("export ")) line.erase(0, 7);
         if (line.empty() || line[0] == '#') continue;
         auto const equals = line.find('=');
-        if (equals == line.npos) return r.mistake(node.line, key, "expected lines such as NAME=value in " + path);
+        if (equals == line.npos)
+            return r.mistake(node.line, key, "expected lines such as NAME=value in " + path);
         auto value = line.substr(equals + 1);
         if (value.size() >= 2 && (value[0] == '"' || value[0] == '\'') && value.back() == value[0])
             value = value.substr(1, value.size() - 2);
@@ -146,14 +152,18 @@ void read_headers(EntryReader& r, JsonNode const& node, std::string const& key) 
     bool const names_of_variables = key == "envHttpHeaders" || key == "env_http_headers";
     if (!node.is(Kind::object)) return r.mistake(node.line, key, "expected an object of strings");
     for (auto const& member : node.members) {
-        auto const token = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_'; };
+        auto const token = [](char c) {
+            return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';
+        };
         if (member.key.empty() || !std::all_of(member.key.begin(), member.key.end(), token))
             return r.mistake(member.line, key, "expected header names of letters, digits and hyphens");
         auto value = r.hidden(member.value, key + "." + member.key, member.key);
         if (names_of_variables) {
             auto const found = r.scope.variables.environment(value.value.reveal());
             if (!found)
-                return r.mistake(member.line, key, "expected the environment variable " + value.value.reveal() + " to be set where berth runs");
+                return r.mistake(member.line, key,
+                                 "expected the environment variable " + value.value.reveal() +
+                                     " to be set where berth runs");
             value = {base::Secret(*found), true};
         }
         auto const& text = value.value.reveal();
@@ -172,9 +182,11 @@ void read_disabled(EntryReader& r, JsonNode const& node, std::string const& key)
 }
 
 void read_timeout(EntryReader& r, JsonNode const& node, std::string const& key) {
-    if (node.is(Kind::object)) {    // opencode: {startup, request}
-        if (auto const* v = node.find("startup")) r.entry.start_timeout = std::chrono::milliseconds(r.whole(*v, key + ".startup", 1000, kDay));
-        if (auto const* v = node.find("request")) r.entry.call_timeout = std::chrono::milliseconds(r.whole(*v, key + ".request", 1000, kDay));
+    if (node.is(Kind::object)) {  // opencode: {startup, request}
+        if (auto const* v = node.find("startup"))
+            r.entry.start_timeout = std::chrono::milliseconds(r.whole(*v, key + ".startup", 1000, kDay));
+        if (auto const* v = node.find("request"))
+            r.entry.call_timeout = std::chrono::milliseconds(r.whole(*v, key + ".request", 1000, kDay));
         return;
     }
     if (r.dialect == "cline") {
@@ -184,7 +196,8 @@ void read_timeout(EntryReader& r, JsonNode const& node, std::string const& key) 
     if (node.is(Kind::number) && node.number < 1000)
         return r.mistake(node.line, key,
                          "expected milliseconds, at least 1000: " + node.text +
-                             " looks like seconds; write callTimeoutMs, or \"dialect\": \"cline\" where timeout counts seconds");
+                             " looks like seconds; write callTimeoutMs, or \"dialect\": \"cline\" where "
+                             "timeout counts seconds");
     r.entry.call_timeout = std::chrono::milliseconds(r.whole(node, key, 1000, kDay));
 }
 
@@ -202,7 +215,8 @@ void read_isolation(EntryReader& r, JsonNode const& node, std::string const& key
     else if (text == "host-insecure")
         r.entry.isolation = ServerEntry::Isolation::host_insecure;
     else
-        r.mistake(node.line, key, "expected sandbox, or host-insecure: the server then runs with all of berth's rights");
+        r.mistake(node.line, key,
+                  "expected sandbox, or host-insecure: the server then runs with all of berth's rights");
 }
 
 void read_domains(EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -226,7 +240,8 @@ void read_tools_list(EntryReader& r, JsonNode const& node, std::string const& ke
     for (auto& name : r.texts(node, key)) r.entry.tools.allow.push_back(std::move(name));
 }
 
-#define BERTH_FIELD(member) [](ServerEntry & e) -> auto& { return e.member; }
+#define BERTH_FIELD(member) \
+    [](ServerEntry & e) -> auto& { return e.member; }
 
 std::vector<EntryKey> make_entry_keys() {
     auto const mib = [](auto field) {
@@ -235,10 +250,14 @@ std::vector<EntryKey> make_entry_keys() {
         };
     };
     auto const text = [](auto field) {
-        return [field](EntryReader& r, JsonNode const& node, std::string const& key) { field(r.entry) = r.text(node, key); };
+        return [field](EntryReader& r, JsonNode const& node, std::string const& key) {
+            field(r.entry) = r.text(node, key);
+        };
     };
     auto const flag = [](auto field) {
-        return [field](EntryReader& r, JsonNode const& node, std::string const& key) { field(r.entry) = r.flag(node, key); };
+        return [field](EntryReader& r, JsonNode const& node, std::string const& key) {
+            field(r.entry) = r.flag(node, key);
+        };
     };
     auto const count = [](std::int64_t min, std::int64_t max, auto field) {
         return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -246,74 +265,275 @@ std::vector<EntryKey> make_entry_keys() {
         };
     };
     auto const map = [](auto field) {
-        return [field](EntryReader& r, JsonNode const& node, std::string const& key) { field(r.entry) = r.text_map(node, key); };
+        return [field](EntryReader& r, JsonNode const& node, std::string const& key) {
+            field(r.entry) = r.text_map(node, key);
+        };
     };
     return {
-        {"command", {}, "program", "", "The program to start: a name on the sandbox's PATH or a path inside. A list is the program and its first arguments. Never run by a shell on this machine.",
+        {"command",
+         {},
+         "program",
+         "",
+         "The program to start: a name on the sandbox's PATH or a path inside. A list is the program and its "
+         "first arguments. Never run by a shell on this machine.",
          read_command},
-        {"args", {}, "strings", "[]", "Arguments of the program, each passed as it is.", list_key(BERTH_FIELD(args))},
-        {"env", {}, "variables", "{}", "Environment of the server, and all of it beside PATH, HOME, LANG and TERM: nothing of berth's own is passed on.",
+        {"args",
+         {},
+         "strings",
+         "[]",
+         "Arguments of the program, each passed as it is.",
+         list_key(BERTH_FIELD(args))},
+        {"env",
+         {},
+         "variables",
+         "{}",
+         "Environment of the server, and all of it beside PATH, HOME, LANG and TERM: nothing of berth's own "
+         "is passed on.",
          read_env},
         {"envFile", {}, "file", "", "Further variables, one NAME=value a line; `env` wins.", read_env_file},
         {"cwd", {}, "directory", "/workspace", "Where the program starts, inside.", text(BERTH_FIELD(cwd))},
-        {"type", {"transport"}, "stdio, http, streamable-http, sse", "by command or url", "How berth talks to the server. Without it: stdio for a command; for a url Streamable HTTP first, then the older SSE.",
+        {"type",
+         {"transport"},
+         "stdio, http, streamable-http, sse",
+         "by command or url",
+         "How berth talks to the server. Without it: stdio for a command; for a url Streamable HTTP first, "
+         "then the older SSE.",
          read_kind},
-        {"url", {"serverUrl", "httpUrl"}, "address", "", "Address of a server that runs elsewhere. It is called from this machine, not from a sandbox.",
+        {"url",
+         {"serverUrl", "httpUrl"},
+         "address",
+         "",
+         "Address of a server that runs elsewhere. It is called from this machine, not from a sandbox.",
          text(BERTH_FIELD(url))},
-        {"headers", {"envHttpHeaders", "env_http_headers"}, "headers", "{}", "Headers of each request to `url`. Under envHttpHeaders the values are names of variables.", read_headers},
-        {"bearerTokenEnvVar", {"bearer_token_env_var"}, "variable", "", "Name of the variable that holds a bearer token for `url`.",
-         [](EntryReader& r, JsonNode const& node, std::string const& key) { r.bearer_variable = r.text(node, key); }},
-        {"disabled", {"enabled"}, "true, false", "false", "Keeps the entry without running it.", read_disabled},
-        {"isolation", {}, "sandbox, host-insecure", "sandbox", "Where the command runs. host-insecure is outside any sandbox, with all of berth's rights, and status says so.",
+        {"headers",
+         {"envHttpHeaders", "env_http_headers"},
+         "headers",
+         "{}",
+         "Headers of each request to `url`. Under envHttpHeaders the values are names of variables.",
+         read_headers},
+        {"bearerTokenEnvVar",
+         {"bearer_token_env_var"},
+         "variable",
+         "",
+         "Name of the variable that holds a bearer token for `url`.",
+         [](EntryReader& r, JsonNode const& node, std::string const& key) {
+             r.bearer_variable = r.text(node, key);
+         }},
+        {"disabled",
+         {"enabled"},
+         "true, false",
+         "false",
+         "Keeps the entry without running it.",
+         read_disabled},
+        {"isolation",
+         {},
+         "sandbox, host-insecure",
+         "sandbox",
+         "Where the command runs. host-insecure is outside any sandbox, with all of berth's rights, and "
+         "status says so.",
          read_isolation},
-        {"sandbox.filesystem.allowRead", {}, "paths", "[]", "Files and directories of this machine that the server sees, read-only, at the same path.",
+        {"sandbox.filesystem.allowRead",
+         {},
+         "paths",
+         "[]",
+         "Files and directories of this machine that the server sees, read-only, at the same path.",
          paths_key(BERTH_FIELD(sandbox.allow_read))},
-        {"sandbox.filesystem.allowWrite", {}, "paths", "[]", "The same, writable.", paths_key(BERTH_FIELD(sandbox.allow_write))},
-        {"sandbox.filesystem.denyRead", {}, "paths", "[]", "Accepted from VS Code's files: nothing is readable that was not allowed, so only a path within an allowed one is a mistake.",
+        {"sandbox.filesystem.allowWrite",
+         {},
+         "paths",
+         "[]",
+         "The same, writable.",
+         paths_key(BERTH_FIELD(sandbox.allow_write))},
+        {"sandbox.filesystem.denyRead",
+         {},
+         "paths",
+         "[]",
+         "Accepted from VS Code's files: nothing is readable that was not allowed, so only a path within an "
+         "allowed one is a mistake.",
          refusals(BERTH_FIELD(sandbox.allow_read))},
-        {"sandbox.filesystem.denyWrite", {}, "paths", "[]", "The same for writing.", refusals(BERTH_FIELD(sandbox.allow_write))},
-        {"sandbox.network.allowedDomains", {}, "host patterns", "[]", "Hosts that the server reaches through the egress proxy: exact, or *.example.com, each with an optional port. None: no network.",
+        {"sandbox.filesystem.denyWrite",
+         {},
+         "paths",
+         "[]",
+         "The same for writing.",
+         refusals(BERTH_FIELD(sandbox.allow_write))},
+        {"sandbox.network.allowedDomains",
+         {},
+         "host patterns",
+         "[]",
+         "Hosts that the server reaches through the egress proxy: exact, or *.example.com, each with an "
+         "optional port. None: no network.",
          read_domains},
-        {"sandbox.network.deniedDomains", {}, "host patterns", "[]", "Accepted from VS Code's files: no host is reachable that was not allowed, so only one within an allowed pattern is a mistake.",
+        {"sandbox.network.deniedDomains",
+         {},
+         "host patterns",
+         "[]",
+         "Accepted from VS Code's files: no host is reachable that was not allowed, so only one within an "
+         "allowed pattern is a mistake.",
          refusals(BERTH_FIELD(sandbox.allowed_domains))},
-        {"sandbox.workspace", {}, "workspace", "", "Id or name of a workspace whose /workspace the server shares. Without it /workspace is the server's own.",
+        {"sandbox.workspace",
+         {},
+         "workspace",
+         "",
+         "Id or name of a workspace whose /workspace the server shares. Without it /workspace is the "
+         "server's own.",
          text(BERTH_FIELD(sandbox.workspace))},
-        {"sandbox.template", {}, "template", "the default template", "Root file system of the sandbox.", text(BERTH_FIELD(sandbox.template_name))},
-        {"sandbox.memoryMb", {}, "MiB", "1024", "Memory of the server and everything it starts.", mib(BERTH_FIELD(sandbox.memory_bytes))},
-        {"sandbox.diskMb", {}, "MiB", "2048", "Size of the server's own volume, which keeps its home (caches of npm and pip) and its /workspace.", mib(BERTH_FIELD(sandbox.disk_bytes))},
-        {"sandbox.cpus", {}, "processors", "1", "Processor time.", [](EntryReader& r, JsonNode const& node, std::string const& key) {
+        {"sandbox.template",
+         {},
+         "template",
+         "the default template",
+         "Root file system of the sandbox.",
+         text(BERTH_FIELD(sandbox.template_name))},
+        {"sandbox.memoryMb",
+         {},
+         "MiB",
+         "1024",
+         "Memory of the server and everything it starts.",
+         mib(BERTH_FIELD(sandbox.memory_bytes))},
+        {"sandbox.diskMb",
+         {},
+         "MiB",
+         "2048",
+         "Size of the server's own volume, which keeps its home (caches of npm and pip) and its /workspace.",
+         mib(BERTH_FIELD(sandbox.disk_bytes))},
+        {"sandbox.cpus",
+         {},
+         "processors",
+         "1",
+         "Processor time.",
+         [](EntryReader& r, JsonNode const& node, std::string const& key) {
              r.entry.sandbox.cpus = r.fraction(node, key, 0.05, 1024);
          }},
-        {"sandbox.pids", {}, "processes", "256", "Processes and threads inside.", count(16, 100'000, BERTH_FIELD(sandbox.pids))},
-        {"sandboxEnabled", {}, "true, false", "true", "Accepted from VS Code's files. false changes nothing: `isolation` is how to leave the sandbox.",
+        {"sandbox.pids",
+         {},
+         "processes",
+         "256",
+         "Processes and threads inside.",
+         count(16, 100'000, BERTH_FIELD(sandbox.pids))},
+        {"sandboxEnabled",
+         {},
+         "true, false",
+         "true",
+         "Accepted from VS Code's files. false changes nothing: `isolation` is how to leave the sandbox.",
          [](EntryReader& r, JsonNode const& node, std::string const& key) {
-             if (!r.flag(node, key)) r.note(node.line, "sandboxEnabled: false changes nothing; isolation: host-insecure is how to leave the sandbox");
+             if (!r.flag(node, key))
+                 r.note(node.line,
+                        "sandboxEnabled: false changes nothing; isolation: host-insecure is how to leave the "
+                        "sandbox");
          }},
-        {"tools.allow", {"tools", "includeTools", "enabled_tools", "enabledTools"}, "tool names", "all", "Only these tools are offered; * stands for any characters.",
+        {"tools.allow",
+         {"tools", "includeTools", "enabled_tools", "enabledTools"},
+         "tool names",
+         "all",
+         "Only these tools are offered; * stands for any characters.",
          read_tools_list},
-        {"tools.deny", {"excludeTools", "disabledTools", "disabled_tools"}, "tool names", "[]", "These are not, whatever `tools.allow` says.", list_key(BERTH_FIELD(tools.deny))},
-        {"tools.rename", {}, "names by name", "{}", "Other names; the server's name stays in front.", map(BERTH_FIELD(tools.rename))},
-        {"tools.describe", {"toolDescriptionOverrides"}, "texts by name", "{}", "Other descriptions.", map(BERTH_FIELD(tools.describe))},
-        {"pinTools", {}, "true, false", "true", "Tools are offered as they were first seen; a changed or further one is held back until it is approved.", flag(BERTH_FIELD(pin_tools))},
-        {"startTimeoutMs", {"connectionTimeout", "startup_timeout_sec"}, "milliseconds", "60000", "How long a start may take until the server has answered. startup_timeout_sec counts seconds.",
+        {"tools.deny",
+         {"excludeTools", "disabledTools", "disabled_tools"},
+         "tool names",
+         "[]",
+         "These are not, whatever `tools.allow` says.",
+         list_key(BERTH_FIELD(tools.deny))},
+        {"tools.rename",
+         {},
+         "names by name",
+         "{}",
+         "Other names; the server's name stays in front.",
+         map(BERTH_FIELD(tools.rename))},
+        {"tools.describe",
+         {"toolDescriptionOverrides"},
+         "texts by name",
+         "{}",
+         "Other descriptions.",
+         map(BERTH_FIELD(tools.describe))},
+        {"pinTools",
+         {},
+         "true, false",
+         "true",
+         "Tools are offered as they were first seen; a changed or further one is held back until it is "
+         "approved.",
+         flag(BERTH_FIELD(pin_tools))},
+        {"startTimeoutMs",
+         {"connectionTimeout", "startup_timeout_sec"},
+         "milliseconds",
+         "60000",
+         "How long a start may take until the server has answered. startup_timeout_sec counts seconds.",
          with_seconds({"startup_timeout_sec"}, 100, kDay, BERTH_FIELD(start_timeout))},
-        {"callTimeoutMs", {"requestTimeout", "tool_timeout_sec"}, "milliseconds", "120000", "How long a call may take. tool_timeout_sec counts seconds.",
+        {"callTimeoutMs",
+         {"requestTimeout", "tool_timeout_sec"},
+         "milliseconds",
+         "120000",
+         "How long a call may take. tool_timeout_sec counts seconds.",
          with_seconds({"tool_timeout_sec"}, 100, kDay, BERTH_FIELD(call_timeout))},
-        {"timeout", {}, "milliseconds", "120000", "The same in the spelling of most clients. Less than 1000 is refused, since Cline counts seconds here.", read_timeout},
-        {"idleTimeoutMs", {"idle_timeout_seconds"}, "milliseconds", "600000", "Without calls for this long the server is stopped; the next call starts it. 0 means never. idle_timeout_seconds counts seconds.",
+        {"timeout",
+         {},
+         "milliseconds",
+         "120000",
+         "The same in the spelling of most clients. Less than 1000 is refused, since Cline counts seconds "
+         "here.",
+         read_timeout},
+        {"idleTimeoutMs",
+         {"idle_timeout_seconds"},
+         "milliseconds",
+         "600000",
+         "Without calls for this long the server is stopped; the next call starts it. 0 means never. "
+         "idle_timeout_seconds counts seconds.",
          with_seconds({"idle_timeout_seconds"}, 0, 30 * kDay, BERTH_FIELD(idle_timeout))},
-        {"startOnDemand", {"lazy"}, "true, false", "true", "The server starts with the first call, once its tools are known. false starts it with berth.", flag(BERTH_FIELD(start_on_demand))},
-        {"restartOnExit", {}, "true, false", "true", "A server that ended by itself is started again by the next call. false leaves it failed.", flag(BERTH_FIELD(restart_on_exit))},
-        {"maxRestarts", {}, "starts", "5", "Failed starts in a row until berth gives up. 0 means never.", count(0, 1000, BERTH_FIELD(max_restarts))},
-        {"restartDelay", {"restartDelayMs"}, "milliseconds", "1000", "Wait after the first failure; it doubles up to 16 times this.", milliseconds_key(10, kDay, BERTH_FIELD(restart_delay))},
-        {"maxConcurrentCalls", {}, "calls", "16", "Calls at once; further ones wait their turn.", count(1, 10'000, BERTH_FIELD(max_concurrent_calls))},
-        {"callsPerMinute", {}, "calls", "0", "Calls in a minute; further ones are refused. 0 means any number.", count(0, 1'000'000, BERTH_FIELD(calls_per_minute))},
-        {"maxResultKb", {}, "KiB", "4096", "Largest result of a call; a larger one is refused with its size.",
+        {"startOnDemand",
+         {"lazy"},
+         "true, false",
+         "true",
+         "The server starts with the first call, once its tools are known. false starts it with berth.",
+         flag(BERTH_FIELD(start_on_demand))},
+        {"restartOnExit",
+         {},
+         "true, false",
+         "true",
+         "A server that ended by itself is started again by the next call. false leaves it failed.",
+         flag(BERTH_FIELD(restart_on_exit))},
+        {"maxRestarts",
+         {},
+         "starts",
+         "5",
+         "Failed starts in a row until berth gives up. 0 means never.",
+         count(0, 1000, BERTH_FIELD(max_restarts))},
+        {"restartDelay",
+         {"restartDelayMs"},
+         "milliseconds",
+         "1000",
+         "Wait after the first failure; it doubles up to 16 times this.",
+         milliseconds_key(10, kDay, BERTH_FIELD(restart_delay))},
+        {"maxConcurrentCalls",
+         {},
+         "calls",
+         "16",
+         "Calls at once; further ones wait their turn.",
+         count(1, 10'000, BERTH_FIELD(max_concurrent_calls))},
+        {"callsPerMinute",
+         {},
+         "calls",
+         "0",
+         "Calls in a minute; further ones are refused. 0 means any number.",
+         count(0, 1'000'000, BERTH_FIELD(calls_per_minute))},
+        {"maxResultKb",
+         {},
+         "KiB",
+         "4096",
+         "Largest result of a call; a larger one is refused with its size.",
          [](EntryReader& r, JsonNode const& node, std::string const& key) {
              r.entry.max_result_bytes = static_cast<std::uint64_t>(r.whole(node, key, 1, 1 << 14)) << 10;
          }},
-        {"autoApprove", {"alwaysAllow", "trust"}, "tool names", "[]", "Accepted from Cline, Roo and Gemini, and written to the audit trail. It loosens nothing.", read_approvals},
-        {"dialect", {}, "gemini, cline", "", "Reads `timeout` in seconds (cline), or $NAME without braces (gemini).", read_dialect},
+        {"autoApprove",
+         {"alwaysAllow", "trust"},
+         "tool names",
+         "[]",
+         "Accepted from Cline, Roo and Gemini, and written to the audit trail. It loosens nothing.",
+         read_approvals},
+        {"dialect",
+         {},
+         "gemini, cline",
+         "",
+         "Reads `timeout` in seconds (cline), or $NAME without braces (gemini).",
+         read_dialect},
     };
 }
 

@@ -23,7 +23,8 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
     auto const variable = [&](std::string const& name) { return scope.variables.environment(name); };
     if (what == "userHome") return variable("HOME").value_or("/root");
     if (what == "pathSeparator" || what == "/") return "/";
-    if (what.starts_with("workspaceFolder")) return what == "workspaceFolderBasename" ? "workspace" : "/workspace";
+    if (what.starts_with("workspaceFolder"))
+        return what == "workspaceFolderBasename" ? "workspace" : "/workspace";
     if (what.starts_with("file:")) {
         auto text = scope.variables.file(what.substr(5));
         if (!text) {
@@ -40,7 +41,8 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
         if (it != scope.inputs.end() && !it->second.empty()) return it->second;
         problem = it == scope.inputs.end()
                       ? "an entry of \"inputs\" with the id " + id
-                      : "a value for the input " + id + ": nobody can be asked here, so set the variable BERTH_INPUT_" + id +
+                      : "a value for the input " + id +
+                            ": nobody can be asked here, so set the variable BERTH_INPUT_" + id +
                             " or give the input a default";
         return std::nullopt;
     }
@@ -86,7 +88,8 @@ Expanded expand(std::string const& text, Scope const& scope) {
             what = text.substr(next + 1, close - next - 1);
             next = close + 1;
         } else if (scope.bare_names) {
-            while (next < text.size() && (std::isalnum(static_cast<unsigned char>(text[next])) || text[next] == '_'))
+            while (next < text.size() &&
+                   (std::isalnum(static_cast<unsigned char>(text[next])) || text[next] == '_'))
                 what += text[next++];
         }
         if (what.empty()) {
@@ -96,7 +99,8 @@ Expanded expand(std::string const& text, Scope const& scope) {
         auto const value = look_up(what, scope, out.problem);
         if (!value) return out;
         out.text += *value;
-        bool const harmless = what == "userHome" || what == "pathSeparator" || what == "/" || what.starts_with("workspaceFolder");
+        bool const harmless = what == "userHome" || what == "pathSeparator" || what == "/" ||
+                              what.starts_with("workspaceFolder");
         out.from_outside |= !harmless;
         at = next;
     }

@@ -18,7 +18,7 @@ class JsonReader {
     explicit JsonReader(std::string_view text) : text_(text) {}
 
     JsonNode document() {
-        if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;    // Windows editors
+        if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // Windows editors
         auto node = value(0);
         space();
         if (at_ < text_.size()) fail("the end of the file");
@@ -61,13 +61,18 @@ class JsonReader {
         node.line = line_;
         node.begin = at_;
         switch (peek()) {
-            case '{': object(node, depth); break;
-            case '[': array(node, depth); break;
+            case '{':
+                object(node, depth);
+                break;
+            case '[':
+                array(node, depth);
+                break;
             case '"':
                 node.kind = JsonNode::Kind::string;
                 node.text = string();
                 break;
-            default: word(node);
+            default:
+                word(node);
         }
         node.end = at_;
         return node;
@@ -87,7 +92,8 @@ class JsonReader {
             if (peek() != ':') fail("a colon after \"" + member.key.substr(0, 60) + '"');
             take();
             if (node.find(member.key)) {
-                throw JsonMistake{member.line, "the key \"" + member.key.substr(0, 60) + "\" once, it stands here twice"};
+                throw JsonMistake{member.line,
+                                  "the key \"" + member.key.substr(0, 60) + "\" once, it stands here twice"};
             }
             member.value = value(depth + 1);
             node.members.push_back(std::move(member));
@@ -126,8 +132,8 @@ class JsonReader {
         } else if (text != "null") {
             node.kind = JsonNode::Kind::number;
             auto const [end, ec] = std::from_chars(text.data(), text.data() + text.size(), node.number);
-            if (text.empty() || ec != std::errc{} || end != text.data() + text.size() || text[0] == '+' || text[0] == 'i' ||
-                text[0] == 'n')
+            if (text.empty() || ec != std::errc{} || end != text.data() + text.size() || text[0] == '+' ||
+                text[0] == 'i' || text[0] == 'n')
                 fail("a value");
             node.text = text;
         }
@@ -176,16 +182,31 @@ class JsonReader {
             }
             char const e = more() ? take() : '\0';
             switch (e) {
-                case '"': case '\\': case '/': out += e; break;
-                case 'b': out += '\b'; break;
-                case 'f': out += '\f'; break;
-                case 'n': out += '\n'; break;
-                case 'r': out += '\r'; break;
-                case 't': out += '\t'; break;
+                case '"':
+                case '\\':
+                case '/':
+                    out += e;
+                    break;
+                case 'b':
+                    out += '\b';
+                    break;
+                case 'f':
+                    out += '\f';
+                    break;
+                case 'n':
+                    out += '\n';
+                    break;
+                case 'r':
+                    out += '\r';
+                    break;
+                case 't':
+                    out += '\t';
+                    break;
                 case 'u': {
                     unsigned code = hex4();
                     if (code >= 0xD800 && code < 0xDC00) {
-                        if (!text_.substr(at_).starts_with("\\u")) fail("the second half of a surrogate pair");
+                        if (!text_.substr(at_).starts_with("\\u"))
+                            fail("the second half of a surrogate pair");
                         at_ += 2;
                         unsigned const low = hex4();
                         if (low < 0xDC00 || low > 0xDFFF) fail("the second half of a surrogate pair");
@@ -197,7 +218,8 @@ class JsonReader {
                     append_utf8(out, code);
                     break;
                 }
-                default: fail("one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u after a backslash");
+                default:
+                    fail("one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u after a backslash");
             }
         }
     }

@@ -8,17 +8,18 @@
 
 namespace config {
 
-/// JSON as people write it in configuration: comments and trailing commas allowed, and every value knows its place.
+/// JSON as people write it in configuration: comments and trailing commas allowed, and every value knows its
+/// place.
 struct JsonNode {
     enum class Kind { null, boolean, number, string, array, object };
     struct Member;
 
     Kind kind = Kind::null;
     int line = 1;
-    std::size_t begin = 0, end = 0;    ///< of its text
+    std::size_t begin = 0, end = 0;  ///< of its text
     bool flag = false;
     double number = 0;
-    std::string text;                  ///< of a string; of a number, as written
+    std::string text;  ///< of a string; of a number, as written
     std::vector<JsonNode> items;
     std::vector<Member> members;
 

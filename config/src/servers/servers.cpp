@@ -1,5 +1,4 @@
 #include "entry.hpp"
-
 #include <base/files.hpp>
 #include <base/syscalls.hpp>
 
@@ -19,8 +18,8 @@ constexpr std::size_t kMaxFile = 1 << 20, kMaxServers = 256, kMaxName = 48;
 /// Letters, digits, dot, hyphen and underscore: it becomes part of tool names and of file names.
 std::string check_server_name(std::string const& name) {
     auto const good = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-               c == ' ' || c == '@' || c == '/';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+               c == '_' || c == '.' || c == ' ' || c == '@' || c == '/';
     };
     if (name.empty() || name.size() > kMaxName || !std::all_of(name.begin(), name.end(), good))
         return "a name of letters, digits, hyphen, underscore, dot, space, @ and /, at most 48 long";
@@ -34,15 +33,17 @@ JsonNode const* servers_in(JsonNode const& root) {
     if (!root.is(JsonNode::Kind::object)) return nullptr;
     if (auto const* node = root.find("mcpServers")) return node;
     if (auto const* node = root.find("servers")) return node;
-    if (auto const* node = root.find("mcp")) {    // opencode, and VS Code's settings.json
+    if (auto const* node = root.find("mcp")) {  // opencode, and VS Code's settings.json
         if (auto const* inner = node->find("servers")) return inner;
         return node;
     }
-    // A bare map: every member has to look like a server, so that another program's settings are not taken for one.
+    // A bare map: every member has to look like a server, so that another program's settings are not taken
+    // for one.
     for (auto const& member : root.members) {
         if (member.key == "inputs" || member.key == "$schema") continue;
-        if (!member.value.is(JsonNode::Kind::object) || !(member.value.find("command") || member.value.find("url") ||
-                                                          member.value.find("serverUrl") || member.value.find("httpUrl")))
+        if (!member.value.is(JsonNode::Kind::object) ||
+            !(member.value.find("command") || member.value.find("url") || member.value.find("serverUrl") ||
+              member.value.find("httpUrl")))
             return nullptr;
     }
     return &root;
@@ -65,16 +66,18 @@ base::Result<JsonNode> outer(std::string const& text, std::string const& name) {
     if (!root) return root.error();
     auto const* found = servers_in(*root);
     if (!found || !found->is(JsonNode::Kind::object))
-        return base::error(base::errc::invalid,
-                           at_line(name, found ? found->line : 1) +
-                               R"(expected {"mcpServers": {"NAME": {"command": ...}}}, "servers", or the map alone)");
+        return base::error(
+            base::errc::invalid,
+            at_line(name, found ? found->line : 1) +
+                R"(expected {"mcpServers": {"NAME": {"command": ...}}}, "servers", or the map alone)");
     return root;
 }
 
 }  // namespace
 }  // namespace servers_json
 
-base::Result<ServerFile> parse_servers(std::string const& text, std::string const& name, ServerVariables const& variables) {
+base::Result<ServerFile> parse_servers(std::string const& text, std::string const& name,
+                                       ServerVariables const& variables) {
     using namespace servers_json;
     auto const root = outer(text, name);
     if (!root) return root.error();
@@ -109,7 +112,9 @@ base::Result<ServerFile> load_servers(std::string const& path, ServerVariables c
     struct stat st {};
     if (!fd) {
         if (fd.error().code == boost::system::errc::too_many_symbolic_link_levels)
-            return base::error(errc::denied, path + " is a link: give the file itself, so that nobody can point it elsewhere");
+            return base::error(
+                errc::denied,
+                path + " is a link: give the file itself, so that nobody can point it elsewhere");
         if (fd.error().code == boost::system::errc::no_such_file_or_directory)
             return base::error(errc::not_found, "there is no " + path);
         return fd.error();
@@ -117,16 +122,21 @@ base::Result<ServerFile> load_servers(std::string const& path, ServerVariables c
     if (::fstat(fd->get(), &st) != 0) return base::errno_error("look at " + path);
     if (!S_ISREG(st.st_mode)) return base::error(errc::denied, path + " is no regular file");
     if (st.st_uid != 0 && st.st_uid != ::geteuid())
-        return base::error(errc::denied, path + " belongs to another user: it decides what berth starts, so chown it to root");
+        return base::error(
+            errc::denied,
+            path + " belongs to another user: it decides what berth starts, so chown it to root");
     if (st.st_mode & 022)
-        return base::error(errc::denied, path + " can be written by others: it decides what berth starts, so run chmod go-w on it");
+        return base::error(
+            errc::denied,
+            path + " can be written by others: it decides what berth starts, so run chmod go-w on it");
     auto text = base::sys::read_all(fd->get(), servers_json::kMaxFile, "read " + path);
     if (!text) return text.error();
     return parse_servers(*text, path, variables);
 }
 
-base::Result<std::string> merge_servers(std::string const& text, std::string const& other, std::string const& other_name,
-                                        std::vector<std::string>& taken, std::vector<std::string>& skipped) {
+base::Result<std::string> merge_servers(std::string const& text, std::string const& other,
+                                        std::string const& other_name, std::vector<std::string>& taken,
+                                        std::vector<std::string>& skipped) {
     using namespace servers_json;
     std::string const base_text = text.empty() ? "{\n    \"mcpServers\": {}\n}\n" : text;
     auto const target = outer(base_text, "servers.json");
@@ -142,8 +152,8 @@ base::Result<std::string> merge_servers(std::string const& text, std::string con
             skipped.push_back(member.key);
             continue;
         }
-        added += (added.empty() ? "" : ",") + std::string("\n        ") + base::dump(base::Json(member.key)) + ": " +
-                 other.substr(member.value.begin, member.value.end - member.value.begin);
+        added += (added.empty() ? "" : ",") + std::string("\n        ") + base::dump(base::Json(member.key)) +
+                 ": " + other.substr(member.value.begin, member.value.end - member.value.begin);
         taken.push_back(member.key);
     }
     if (added.empty()) return base_text;

@@ -1,0 +1,33 @@
+#pragma once
+#include <registry/registry.hpp>
+
+#include <string>
+#include <vector>
+
+namespace servers {
+
+/// SHA-256 over the parts of a definition that a model reads or that decide a call, in canonical JSON: name,
+/// title, description, schemas, annotations.
+std::string pin_hash(base::Json const& tool);
+
+/// A tool that is not offered because it is not what was approved.
+struct HeldTool {
+    std::string tool;
+    bool is_new = false;
+    std::string hash;                      ///< of what the server offers now
+    base::Json definition;                 ///< what it offers now
+    std::vector<std::string> differences;  ///< one change a line, for people
+};
+
+struct PinnedTools {
+    std::vector<base::Json> offered;
+    std::vector<HeldTool> held;
+    std::vector<registry::ToolPin> first_seen;  ///< to be stored
+};
+
+/// Compares what a server offers with what was approved. On first use everything is approved; after that a
+/// changed or a further tool is held back (a changed one could otherwise come under a new name).
+PinnedTools check_pins(std::string const& server, std::vector<base::Json> const& tools,
+                       std::vector<registry::ToolPin> const& pins, bool first_use, std::int64_t now_ms);
+
+}  // namespace servers

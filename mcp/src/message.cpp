@@ -46,7 +46,9 @@ std::variant<Message, BadMessage> parse_message(std::string_view text, base::Jso
 
     Json id;
     if (auto const it = document.find("id"); it != document.end()) {
-        if (!valid_id(*it)) return invalid("an id is a string or an integer");
+        // JSON-RPC writes null where a server could not read the id; MCP leaves it out.
+        bool const unread = it->is_null() && document.contains("error") && !document.contains("method");
+        if (!unread && !valid_id(*it)) return invalid("an id is a string or an integer");
         id = std::move(*it);
     }
     auto const version = document.find("jsonrpc");

@@ -11,7 +11,7 @@ namespace {
 constexpr int kDefault = 300, kThreadsEach = 32, kSpareThreads = 2000;
 constexpr int kClaimGroup = 3;
 constexpr double kMiB = 1 << 20;
-constexpr std::chrono::seconds kSettle{5}, kIdle{20};
+constexpr std::chrono::seconds kSettleFor{5}, kIdle{20};
 
 Samples only(double value) {
     Samples one;
@@ -57,7 +57,7 @@ void measure_density(Lab& lab) {
     auto const fill = std::chrono::duration<double>(Clock::now() - began).count();
     if (boots.count() == 0) boots.add(static_cast<double>(n) / fill);
 
-    pause(kSettle);
+    pause(kSettleFor);
     auto const mark = server->data() + "/";
     auto tree = tree_of(mark);
     std::vector<pid_t> const server_alone{server->pid()};

@@ -6,7 +6,7 @@
 namespace bench {
 namespace {
 
-constexpr double kMiB = 1 << 20;
+constexpr double kBytesPerMiB = 1 << 20;
 constexpr int kPeerStarts = 5;
 
 std::unique_ptr<ServerUnderTest> bare_server(Lab& lab) {
@@ -40,13 +40,13 @@ void measure_memory(Lab& lab) {
         auto const client = server->connect();
         (void)client->call("workspace_list", base::Json::object());
         pause(kSettle);
-        ours.add(static_cast<double>(rss_of(server->pid())) / kMiB);
+        ours.add(static_cast<double>(rss_of(server->pid())) / kBytesPerMiB);
         if (!lab.peers().installed()) continue;
         auto const peer = lab.peers().sdk_server();
         SessionClient(peer.port).call("echo", {{"text", "hi"}});
         pause(kSettle);
         for (auto const pid : processes_naming(peer.mark))
-            theirs.add(static_cast<double>(rss_of(pid)) / kMiB);
+            theirs.add(static_cast<double>(rss_of(pid)) / kBytesPerMiB);
     }
     auto& e = theirs.count() > 0 ? lab.report().add("memory", "berth serve, no sandbox, RSS", "MiB", ours,
                                                     "a server of the npm SDK", theirs)

@@ -10,14 +10,14 @@ namespace {
 using Node = YAML::Node;
 using Read = decltype(Key::read);
 
-std::string shown(std::string const& text) { return ", not \"" + text.substr(0, 60) + "\""; }
+std::string but_was(std::string const& text) { return ", not \"" + text.substr(0, 60) + "\""; }
 
 template <class Take>
 Read scalar(std::string expected, Take take) {
     return [expected = std::move(expected), take](Settings& s, Node const& node, std::string const& entry, int&) {
         if (!node.IsScalar()) return "expected " + expected;
         auto const problem = take(s, node.Scalar(), entry);
-        return problem.empty() ? problem : problem + shown(node.Scalar());
+        return problem.empty() ? problem : problem + but_was(node.Scalar());
     };
 }
 
@@ -77,7 +77,7 @@ Read size(Field field) {
     return [field](Settings& s, Node const& node, std::string const&, int&) -> std::string {
         auto const bytes = parse_size(node.IsScalar() ? node.Scalar() : "");
         if (!bytes) return bytes.error().context;
-        if (*bytes < (64ull << 20)) return "expected at least 64MiB" + shown(node.Scalar());
+        if (*bytes < (64ull << 20)) return "expected at least 64MiB" + but_was(node.Scalar());
         field(s) = *bytes;
         return {};
     };
@@ -88,7 +88,7 @@ Read duration(std::chrono::milliseconds min, Field field) {
     return [=](Settings& s, Node const& node, std::string const&, int&) -> std::string {
         auto const ms = parse_duration(node.IsScalar() ? node.Scalar() : "");
         if (!ms) return ms.error().context;
-        if (*ms < min) return "expected at least " + std::to_string(min.count()) + "ms" + shown(node.Scalar());
+        if (*ms < min) return "expected at least " + std::to_string(min.count()) + "ms" + but_was(node.Scalar());
         field(s) = *ms;
         return {};
     };
@@ -103,9 +103,9 @@ Read list(std::string (*good)(std::string const&), Field field) {
         for (Node const& item : node) {
             line = item.Mark().line + 1;
             if (!item.IsScalar()) return "expected a list of plain values";
-            if (auto const problem = good(item.Scalar()); !problem.empty()) return problem + shown(item.Scalar());
+            if (auto const problem = good(item.Scalar()); !problem.empty()) return problem + but_was(item.Scalar());
             if (std::find(values.begin(), values.end(), item.Scalar()) != values.end())
-                return "expected each entry once" + shown(item.Scalar());
+                return "expected each entry once" + but_was(item.Scalar());
             values.push_back(item.Scalar());
         }
         field(s) = std::move(values);

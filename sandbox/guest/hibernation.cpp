@@ -21,7 +21,7 @@ namespace {
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr std::size_t kMaxFound = 100;
 
-std::string slurp(std::string const& path, std::size_t max) {
+std::string read_some(std::string const& path, std::size_t max) {
     std::string out;
     int const fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return out;
@@ -72,7 +72,7 @@ std::vector<DeletedFile> deleted_files(std::vector<std::string> const& directori
         std::string path(target.substr(0, target.size() - kDeleted.size()));
         for (auto const& directory : directories) {
             if (!path.starts_with(directory + "/") || !seen.emplace(pid, path).second) continue;
-            auto program = slurp("/proc/" + std::to_string(pid) + "/comm", 64);
+            auto program = read_some("/proc/" + std::to_string(pid) + "/comm", 64);
             while (!program.empty() && program.back() == '\n') program.pop_back();
             found.push_back({path, pid, program});
         }
@@ -88,7 +88,7 @@ std::vector<DeletedFile> deleted_files(std::vector<std::string> const& directori
         };
         for (char const* link : {"/exe", "/cwd"}) look(process + link);
         each_name(process + "/fd", [&](std::string const& fd) { look(process + "/fd/" + fd); });
-        std::istringstream maps(slurp(process + "/maps", 4 << 20));
+        std::istringstream maps(read_some(process + "/maps", 4 << 20));
         for (std::string line; std::getline(maps, line);)
             if (auto const slash = line.find('/'); slash != line.npos && line.ends_with(kDeleted))
                 consider(pid, std::string_view(line).substr(slash));
@@ -106,7 +106,7 @@ void announce(std::string const& directory, std::uint64_t generation, bool forke
     replace(directory + "/generation", std::to_string(generation) + (forked ? " forked\n" : " restored\n"));
     each_name(notify, [&](std::string const& name) {
         pid_t const pid = std::atoi(name.c_str());
-        int const signal = std::atoi(slurp(notify + "/" + name, 16).c_str());
+        int const signal = std::atoi(read_some(notify + "/" + name, 16).c_str());
         struct stat st{};
         bool const lives = pid > 1 && ::stat(("/proc/" + name).c_str(), &st) == 0;
         if (!lives) ::unlink((notify + "/" + name).c_str());      // or a later process of that number would be signalled

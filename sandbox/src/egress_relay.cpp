@@ -7,7 +7,7 @@ namespace {
 
 using base::Task;
 
-constexpr std::size_t kBuffer = 32 * 1024;
+constexpr std::size_t kRelayBuffer = 32 * 1024;
 
 // Thrown to end the other direction too.
 [[noreturn]] void over() { throw boost::system::system_error(asio::error::eof); }
@@ -23,7 +23,7 @@ Task<void> up(Ends& ends, std::string early) {
     Body body(ends.request);
     std::string buffer = std::move(early);
     std::size_t have = buffer.size();
-    if (buffer.size() < kBuffer) buffer.resize(kBuffer);
+    if (buffer.size() < kRelayBuffer) buffer.resize(kRelayBuffer);
     for (;;) {
         if (have > 0) {
             std::size_t const n = ends.request.connect ? have : body.take({buffer.data(), have});
@@ -45,7 +45,7 @@ Task<void> up(Ends& ends, std::string early) {
 }
 
 Task<void> down(Ends& ends) {
-    std::vector<char> buffer(kBuffer);
+    std::vector<char> buffer(kRelayBuffer);
     for (;;) {
         auto const [ec, n] = co_await ends.server.async_read_some(asio::buffer(buffer), base::as_tuple);
         if (ec && ec != asio::error::eof) over();

@@ -321,9 +321,9 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
 };
 
 // The store lives on while its own work does.
-class Handle final : public ImageStore {
+class StoreHandle final : public ImageStore {
   public:
-    explicit Handle(std::shared_ptr<LocalStore> store) : store_(std::move(store)) {}
+    explicit StoreHandle(std::shared_ptr<LocalStore> store) : store_(std::move(store)) {}
     base::Task<base::Result<ImageDraft>> begin(ImageRef ref, std::uint64_t bytes) override {
         return store_->begin(std::move(ref), bytes);
     }
@@ -358,7 +358,7 @@ class Handle final : public ImageStore {
 base::Result<std::unique_ptr<ImageStore>> open_local_images(base::BlockingPool& pool, LocalImages options) {
     auto store = std::make_shared<LocalStore>(pool, std::move(options));
     if (auto s = store->prepare(); !s) return base::wrap(s.error(), "memory images");
-    return std::unique_ptr<ImageStore>(std::make_unique<Handle>(std::move(store)));
+    return std::unique_ptr<ImageStore>(std::make_unique<StoreHandle>(std::move(store)));
 }
 
 }  // namespace sandbox

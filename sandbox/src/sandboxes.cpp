@@ -26,10 +26,10 @@ namespace {
 constexpr std::size_t kMaxDirectory = 70;
 constexpr std::size_t kMaxGuestBytes = 64 << 20;
 
-class Handle final : public Sandboxes {
+class SandboxesHandle final : public Sandboxes {
   public:
-    explicit Handle(std::shared_ptr<Node> node) : node_(std::move(node)) {}
-    ~Handle() override { node_->let_go(); }
+    explicit SandboxesHandle(std::shared_ptr<Node> node) : node_(std::move(node)) {}
+    ~SandboxesHandle() override { node_->let_go(); }
     base::Task<base::Result<Taken>> take(std::string name) override { return node_->take(std::move(name)); }
     base::Task<base::Result<Restored>> restore(RestoreRequest request) override {
         return node_->restore(std::move(request));
@@ -69,7 +69,7 @@ base::Result<std::unique_ptr<Sandboxes>> Sandboxes::open(asio::io_context& io, b
                                                          Options options) {
     auto node = Node::open(io, pool, std::move(options));
     if (!node) return node.error();
-    return std::unique_ptr<Sandboxes>(std::make_unique<Handle>(std::move(*node)));
+    return std::unique_ptr<Sandboxes>(std::make_unique<SandboxesHandle>(std::move(*node)));
 }
 
 Node::Node(asio::io_context& io, base::BlockingPool& pool, Options options)

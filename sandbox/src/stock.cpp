@@ -25,7 +25,7 @@ double random_fraction() {
     return (static_cast<unsigned char>(bytes[0]) * 256 + static_cast<unsigned char>(bytes[1])) / 65536.0;
 }
 
-std::int64_t unix_ms() {
+std::int64_t stock_ms() {
     return std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
@@ -258,7 +258,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
     record.stamp = image.stamp;
     record.runtime_build = runtime_.build;
     record.guest_build = guest_build;
-    record.created_ms = unix_ms();
+    record.created_ms = stock_ms();
     record.blank = how == gvisor::Start::create;
     auto const guest = guest_path(guest_build);
 

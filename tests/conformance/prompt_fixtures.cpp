@@ -32,7 +32,7 @@ Task<Json> with_image(Json, Call&) {
                         user_text("Describe the image.")});
 }
 
-Task<Json> asking(Json, Call& call) {
+Task<Json> asking_prompt(Json, Call& call) {
     std::vector<mcp::Question> questions;
     questions.push_back(
         form("user_context", "What is the context?", Json{{"context", {{"type", "string"}}}}, {"context"}));
@@ -59,7 +59,7 @@ std::vector<mcp::Prompt> prompts() {
     out.push_back(prompt("test_prompt_with_embedded_resource", "A prompt with a resource", {"resourceUri"},
                          with_resource));
     out.push_back(prompt("test_prompt_with_image", "A prompt with an image", {}, with_image));
-    out.push_back(prompt("test_input_required_result_prompt", "A prompt that asks first", {}, asking));
+    out.push_back(prompt("test_input_required_result_prompt", "A prompt that asks first", {}, asking_prompt));
     return out;
 }
 

@@ -13,7 +13,7 @@ namespace sandbox {
 
 namespace {
 
-constexpr std::pair<char const*, char const*> kFiles[] = {
+constexpr std::pair<char const*, char const*> kEtcFiles[] = {
     {"passwd", "root:x:0:0:root:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
     {"group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"},
     {"hosts", "127.0.0.1 localhost\n::1 localhost\n"},
@@ -43,7 +43,7 @@ base::Result<Template> make_host_template(std::string const& directory) {
             return base::errno_error("link " + root + name);
     }
     std::string contents;
-    for (auto const& [name, text] : kFiles) {
+    for (auto const& [name, text] : kEtcFiles) {
         if (auto s = base::replace_file(root + "/etc/" + name, text, 0644); !s) return s.error();
         contents += text;
     }

@@ -11,7 +11,7 @@
 namespace workspace {
 namespace {
 
-constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxCompared = 1 << 20;
 constexpr std::size_t kMaxWanted = 50;  // lines
 constexpr std::size_t kMaxShownLines = 12;
 constexpr std::size_t kMaxShownBytes = 200;  // of a line
@@ -148,7 +148,7 @@ std::string describe_near_miss(std::string_view text, std::string_view wanted) {
     if (auto const bare = without_line_numbers(wanted); bare && text::find(text, *bare, 0) != text.npos)
         return "it contains the line numbers of read_file; leave the numbers and the tab after them out";
 
-    auto const lines = text::split_lines(text.substr(0, kMaxText), kMaxText);
+    auto const lines = text::split_lines(text.substr(0, kMaxCompared), kMaxCompared);
     auto wanted_lines = text::split_lines(wanted, kMaxWanted);
     // Blank lines at the front would make any blank line of the file a start.
     std::vector<std::string> have, want;

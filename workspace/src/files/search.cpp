@@ -24,8 +24,8 @@ using base::error;
 constexpr auto kMaxTime = std::chrono::seconds(5);
 constexpr std::size_t kMaxSearched = 8 << 20;  // of one file
 constexpr std::size_t kMaxMatches = 10'000;
-constexpr std::size_t kMaxText = 300;
-constexpr std::size_t kMaxPattern = 10'000;
+constexpr std::size_t kMaxMatchText = 300;
+constexpr std::size_t kMaxRegex = 10'000;
 constexpr std::array<std::string_view, 2> kSkipped{".git", "node_modules"};
 
 bool has_part(std::string_view path, std::string_view part) {
@@ -49,8 +49,8 @@ class Search {
             glob_.emplace(std::move(*glob));
         }
         if (query_.regex.empty()) return {};
-        if (query_.regex.size() > kMaxPattern)
-            return error(errc::invalid, "the regex is longer than " + std::to_string(kMaxPattern) + " bytes");
+        if (query_.regex.size() > kMaxRegex)
+            return error(errc::invalid, "the regex is longer than " + std::to_string(kMaxRegex) + " bytes");
         if (query_.regex.find('\n') != std::string::npos)
             return error(errc::invalid, "the regex contains a line break; lines are searched one by one");
         re2::RE2::Options options;
@@ -161,13 +161,13 @@ class Search {
     // Of a long line, the part around the match.
     static std::string excerpt(std::string_view line, std::size_t match) {
         constexpr std::string_view kMore = "...";
-        if (line.size() <= kMaxText) return text::shown(line, kMaxText);
-        auto start = match > kMaxText / 2 ? match - kMaxText / 3 : 0;
+        if (line.size() <= kMaxMatchText) return text::shown(line, kMaxMatchText);
+        auto start = match > kMaxMatchText / 2 ? match - kMaxMatchText / 3 : 0;
         while (start > 0 && start < match && (static_cast<unsigned char>(line[start]) & 0xC0) == 0x80)
             ++start;
         auto out = (start > 0 ? std::string(kMore) : std::string());
-        out += text::shown(line.substr(start), kMaxText - 2 * kMore.size());
-        if (line.size() - start > kMaxText - 2 * kMore.size()) out += kMore;
+        out += text::shown(line.substr(start), kMaxMatchText - 2 * kMore.size());
+        if (line.size() - start > kMaxMatchText - 2 * kMore.size()) out += kMore;
         return out;
     }
 

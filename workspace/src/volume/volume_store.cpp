@@ -7,6 +7,7 @@
 #include <base/launcher.hpp>
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
+#include <base/uncancelled.hpp>
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -51,20 +52,6 @@ Status check_id(std::string const& id) {
 }
 
 bool exists(std::string const& path) { return ::access(path.c_str(), F_OK) == 0; }
-
-// Runs `op` to its end whatever becomes of the caller, so that what it made is always recorded or removed.
-template <class T>
-Task<T> to_the_end(Task<T> op) {
-    auto const executor = co_await asio::this_coro::executor;
-    auto whole = [](Task<T> inner) -> Task<T> {
-        co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-        co_return co_await std::move(inner);
-    };
-    auto spawned = asio::co_spawn(executor, whole(std::move(op)), asio::deferred);
-    auto [thrown, result] = co_await std::move(spawned)(asio::as_tuple(asio::use_awaitable));
-    if (thrown) std::rethrow_exception(thrown);
-    co_return std::move(result);
-}
 
 // mkfs, mount, and its two directories. Leaves nothing behind when it fails.
 Task<Result<Open>> make_image_volume(base::BlockingPool& pool, std::string directory, std::uint64_t bytes) {
@@ -114,22 +101,22 @@ class Store final : public VolumeStore {
     }
 
     Task<Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) override {
-        return to_the_end(create_now(std::move(id), bytes));
+        return base::uncancelled(create_now(std::move(id), bytes));
     }
     Task<Status> settle() override {
         auto flush = [top = options_.directory] { return vd::sync_directory(top); };
         co_return co_await base::blocking(pool_, std::move(flush));
     }
     Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
-        return to_the_end(open_now(std::move(id)));
+        return base::uncancelled(open_now(std::move(id)));
     }
     Task<Result<VolumeCopy>> clone(std::string from, std::string to) override {
-        return to_the_end(clone_now(std::move(from), std::move(to)));
+        return base::uncancelled(clone_now(std::move(from), std::move(to)));
     }
-    Task<Status> release(std::string id) override { return to_the_end(release_now(std::move(id))); }
-    Task<Status> remove(std::string id) override { return to_the_end(remove_now(std::move(id))); }
+    Task<Status> release(std::string id) override { return base::uncancelled(release_now(std::move(id))); }
+    Task<Status> remove(std::string id) override { return base::uncancelled(remove_now(std::move(id))); }
     Task<int> recover(std::set<std::string> known) override {
-        return to_the_end(recover_now(std::move(known)));
+        return base::uncancelled(recover_now(std::move(known)));
     }
 
     Result<VolumeUsage> usage_of(std::string const& id) const override {

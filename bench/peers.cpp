@@ -10,7 +10,7 @@
 namespace bench {
 namespace {
 
-constexpr base::milliseconds kLife{600'000};
+constexpr base::milliseconds kPeerLife{600'000};
 constexpr std::chrono::seconds kStartLimit{30};
 
 }  // namespace
@@ -60,7 +60,7 @@ Peers::SdkServer Peers::sdk_server() {
     launch.argv = {node(), installed_ + "/sdk_http.mjs", std::to_string(server.port), server.mark};
     launch.env = {"HOME=" + directory_};
     auto const began = Clock::now();
-    server.child = children_.start(std::move(launch), std::move(streams), kLife);
+    server.child = children_.start(std::move(launch), std::move(streams), kPeerLife);
     for (;;) {
         throw_if_interrupted();
         try {

@@ -10,7 +10,7 @@
 namespace bench {
 namespace {
 
-constexpr int kAnswerLimit = 60'000;
+constexpr int kStdioAnswerLimit = 60'000;
 constexpr base::milliseconds kLife{600'000};
 
 }  // namespace
@@ -66,7 +66,7 @@ std::string StdioPeer::line() {
         }
         searched = unread_.size();
         pollfd ready{from_.get(), POLLIN, 0};
-        auto const polled = ::poll(&ready, 1, kAnswerLimit);
+        auto const polled = ::poll(&ready, 1, kStdioAnswerLimit);
         throw_if_interrupted();
         if (polled == 0) throw Failure(name_ + " did not answer in a minute");
         char buffer[64 * 1024];

@@ -10,7 +10,7 @@ namespace bench {
 namespace {
 
 constexpr std::size_t kBytes = 4096;
-constexpr int kWarmUp = 50, kBlock = 20;
+constexpr int kFilesWarmUp = 50, kBlock = 20;
 
 std::string four_kib() {
     std::string text;
@@ -50,7 +50,7 @@ base::Json our_read(Lab::Workspace const& w) { return {{"workspace_id", w.id()},
 // Every one in turn, kBlock calls each, so that none pays for the caches that another left cold.
 void take_turns(int n, std::vector<std::pair<Samples*, std::function<Clock::duration()>>> const& turns) {
     for (auto const& turn : turns)
-        for (int i = 0; i < std::min(n, kWarmUp); ++i) (void)turn.second();
+        for (int i = 0; i < std::min(n, kFilesWarmUp); ++i) (void)turn.second();
     for (int done = 0; done < n; done += kBlock)
         for (auto const& [samples, one] : turns)
             for (int i = done; i < std::min(n, done + kBlock); ++i) samples->add(one());
@@ -58,7 +58,7 @@ void take_turns(int n, std::vector<std::pair<Samples*, std::function<Clock::dura
 
 void note_turns(Lab& lab, char const* row, int n) {
     lab.report().note(std::string(row) + ": by turns of " + std::to_string(kBlock) + " calls, after " +
-                      std::to_string(std::min(n, kWarmUp)) + " of each to warm up");
+                      std::to_string(std::min(n, kFilesWarmUp)) + " of each to warm up");
 }
 
 }  // namespace

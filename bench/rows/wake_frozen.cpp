@@ -6,7 +6,7 @@ namespace bench {
 namespace {
 
 constexpr int kWorkspaces = 20;
-constexpr std::chrono::seconds kFreezeLimit{30}, kFillLimit{60};
+constexpr std::chrono::seconds kFreezeLimit{30}, kFrozenFillLimit{60};
 
 // A file outside the volume, which only the guest can read.
 Clock::duration ask_guest(Lab& lab, std::string const& id) {
@@ -33,7 +33,7 @@ void measure_wake_frozen(Lab& lab) {
     while (static_cast<int>(workspaces.size()) < std::min(n, kWorkspaces))
         workspaces.push_back(lab.workspace());
     for (auto const& w : workspaces) (void)ask_guest(lab, w.id());  // warm-up
-    lab.server().wait_for_stock(ServeOptions().ready, kFillLimit);
+    lab.server().wait_for_stock(ServeOptions().ready, kFrozenFillLimit);
     Samples frozen, awake;
     while (static_cast<int>(frozen.count()) < n) {
         wait_until_frozen(lab);

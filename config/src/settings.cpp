@@ -1,3 +1,4 @@
+#include "distance.hpp"
 #include "keys.hpp"
 
 #include <base/files.hpp>
@@ -15,26 +16,10 @@ namespace {
 
 constexpr std::size_t kMaxBytes = 1 << 20;
 
-std::size_t distance(std::string const& a, std::string const& b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            auto const above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
-
 std::string nearest(std::string const& key) {
     auto const& all = keys();
-    std::string const bounded = key.substr(0, 100);
     auto const best = std::min_element(all.begin(), all.end(), [&](Key const& a, Key const& b) {
-        return distance(bounded, a.name) < distance(bounded, b.name);
+        return distance(key, a.name) < distance(key, b.name);
     });
     return best->name;
 }

@@ -1,5 +1,6 @@
 #include "entry.hpp"
 
+#include "../distance.hpp"
 #include "../keys.hpp"
 #include <base/hash.hpp>
 
@@ -56,21 +57,6 @@ bool looks_sensitive(std::string const& name, std::string const& value, bool fro
         digit |= std::isdigit(static_cast<unsigned char>(c)) != 0;
     }
     return value.size() >= 16 && letter && digit;
-}
-
-std::size_t distance(std::string const& a, std::string const& b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        auto diagonal = row[0];
-        row[0] = i;
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            auto const above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
 }
 
 std::string nearest_key(std::string const& key) {

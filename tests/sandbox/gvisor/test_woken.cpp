@@ -7,7 +7,7 @@ using namespace gvisor_test;
 
 namespace {
 
-void start_counter(SleepNode& node, sandbox::Sandbox& one) {
+void start_counting(SleepNode& node, sandbox::Sandbox& one) {
     node.start(one, "counter", "python3 -u -c 'import sys\nn = 0\nfor line in sys.stdin:\n n += 1\n print(n)'");
 }
 
@@ -17,7 +17,7 @@ TEST_CASE("a woken sandbox is like any other") {
     BERTH_NEEDS_GVISOR();
     SleepNode node;
     auto one = node.fresh();
-    start_counter(node, *one);
+    start_counting(node, *one);
     std::uint64_t seen = 0;
     CHECK(node.ask(*one, "counter", "", seen) == "1\n");
 
@@ -158,7 +158,7 @@ TEST_CASE("one image, two sandboxes") {
     node.sandboxes->start_filling();
     auto one = node.fresh();
     CHECK(node.output_of(*one, "echo shared > /workspace/file; echo a-machine > /etc/machine-id; echo done") == "done\n");
-    start_counter(node, *one);
+    start_counting(node, *one);
     std::uint64_t seen = 0;
     CHECK(node.ask(*one, "counter", "", seen) == "1\n");
     auto const ref = node.sleep(*one);
@@ -218,7 +218,7 @@ TEST_CASE("more wakes at once than are let in take their turns") {
     node.options.max_boots = 1;
     node.open();
     auto one = node.fresh();
-    start_counter(node, *one);
+    start_counting(node, *one);
     std::uint64_t seen = 0;
     CHECK(node.ask(*one, "counter", "", seen) == "1\n");
     auto const ref = node.sleep(*one);
@@ -257,7 +257,7 @@ TEST_CASE("a server killed in the middle") {
         CHECK(report.adopted_to_pool == 2);
         CHECK(node.sandboxes->stock().at("base").blank == 2);
         auto one = node.fresh();
-        start_counter(node, *one);
+        start_counting(node, *one);
         std::uint64_t seen = 0;
         CHECK(node.ask(*one, "counter", "", seen) == "1\n");
         auto woken = node.try_wake(node.sleep(*one));
@@ -268,7 +268,7 @@ TEST_CASE("a server killed in the middle") {
     SUBCASE("of a checkpoint: the sandbox goes on") {
         SleepNode node;
         auto one = node.fresh();
-        start_counter(node, *one);
+        start_counting(node, *one);
         std::uint64_t seen = 0;
         CHECK(node.ask(*one, "counter", "", seen) == "1\n");
         auto const id = one->slot_id();

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -112,6 +113,24 @@ void announce(std::string const& directory, std::uint64_t generation, bool forke
         if (!lives) ::unlink((notify + "/" + name).c_str());      // or a later process of that number would be signalled
         else if (signal > 0 && signal < 65) ::kill(pid, signal);
     });
+}
+
+void move_local_ports() {
+    constexpr char const* kRange = "/proc/sys/net/ipv4/ip_local_port_range";
+    constexpr int kLow = 16'000, kHigh = 65'535, kParts = 4, kPart = (kHigh + 1 - kLow) / kParts;    // gVisor's own range
+    int low = 0, high = 0;
+    if (std::sscanf(slurp(kRange, 64).c_str(), "%d %d", &low, &high) != 2) return;
+    int next = 0;                                                        // from all of it, at the start
+    if (low != kLow || high != kHigh) {
+        if ((low - kLow) % kPart != 0 || high != low + kPart - 1) return;     // somebody's own choice
+        next = ((low - kLow) / kPart + 1) % kParts;
+    }
+    low = kLow + next * kPart;
+    auto const text = std::to_string(low) + " " + std::to_string(low + kPart - 1);
+    int const fd = ::open(kRange, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (::write(fd, text.data(), text.size()) < 0) errno = 0;
+    ::close(fd);
 }
 
 }  // namespace guest

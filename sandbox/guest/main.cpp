@@ -1,4 +1,5 @@
 // Process 1 of a sandbox. Talks to the server over stdin and stdout, and outlives it.
+#include "hibernation.hpp"
 #include "ops.hpp"
 
 #include <fcntl.h>
@@ -60,6 +61,7 @@ int main(int argc, char** argv) {
         bound_capabilities();
         ::prctl(PR_SET_DUMPABLE, 0);
         write_small("/proc/self/oom_score_adj", "-1000", 5);
+        guest::move_local_ports();
     } else {
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     }

@@ -171,6 +171,7 @@ void Guest::configure(std::uint32_t id, Json const& j) {
     if (auto const failed = apply_setup(j, options_, setup_); !failed.empty())
         return link_.fail(id, "unavailable", failed);
     if (j.contains("generation")) {
+        if (options_.test_root.empty()) move_local_ports();
         auto const directory = options_.test_root.empty() ? "/run/berth" : options_.test_root + "/run-berth";
         announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
     }

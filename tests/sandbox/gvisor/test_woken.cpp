@@ -72,6 +72,24 @@ TEST_CASE("a woken sandbox is like any other") {
         auto const now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
         CHECK(std::abs(inside - now.count()) <= 20);
     }
+    SUBCASE("new connections to a port that many short ones went to before") {
+        node.start(*one, "listener",
+                   "python3 -u -c 'import socket\ns = socket.create_server((\"127.0.0.1\", 5050), backlog=500)\n"
+                   "print(1)\nwhile 1: s.accept()[0].close()'");
+        std::uint64_t offset = 0;
+        CHECK(node.listen(*one, "listener", offset, "\n") == "1\n");
+        auto const dial = [&] {
+            return node.output_of(*one, "python3 - <<'END'\nimport socket\nfor i in range(1000):\n"
+                                        " c = socket.create_connection((\"127.0.0.1\", 5050), timeout=10)\n"
+                                        " c.recv(1); c.close()\nprint(\"all\")\nEND\n");
+        };
+        CHECK(dial() == "all\n");
+        for (int wakes = 0; wakes < 2; ++wakes) {
+            one = node.wake(node.sleep(*one));
+            CHECK(dial() == "all\n");
+        }
+        CHECK(node.output_of(*one, "cat /proc/sys/net/ipv4/ip_local_port_range") == "40768 53151\n");
+    }
     SUBCASE("who waits for an end learns of it") {
         node.start(*one, "waited", "read line; exit 7");
         one = node.wake(node.sleep(*one));

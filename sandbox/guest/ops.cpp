@@ -97,6 +97,7 @@ Guest::Guest(SetupOptions options, int in, int out)
     link_.on_stream = [this](protocol::Frame const& frame) { streams_.frame(frame); };
     link_.on_attach = [this] {
         processes_.forget_waiters();
+        processes_.ready_shells().forget_callers();
         streams_.close_all();
         streams_.accept_again();
     };
@@ -144,6 +145,8 @@ void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     if (op == "renew") return configure(id, j);
     if (op == "configured") return link_.reply(id, Json{{"workspace_id", setup_.workspace_id}});
     if (op == "ping") return link_.reply(id, Json{{"pid", ::getpid()}});
+    if (op == "prepare")
+        return processes_.ready_shells().prepare([this, id] { link_.reply(id, Json::object()); });
     if (op == "read_file") return read_file(link_, id, j);
     if (op == "write_file") return write_file(link_, id, j, raw);
     if (op == "ports") {
@@ -174,6 +177,7 @@ void Guest::configure(std::uint32_t id, Json const& j) {
         if (options_.test_root.empty()) move_local_ports();
         auto const directory = options_.test_root.empty() ? "/run/berth" : options_.test_root + "/run-berth";
         announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
+        if (j.value("forked", false)) processes_.ready_shells().discard();
     }
     link_.reply(id, Json::object());
     name_host(j, options_);                              // before the next request is looked at

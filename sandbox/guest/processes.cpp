@@ -43,7 +43,7 @@ std::string file_name(std::string const& id) {
 }  // namespace
 
 Processes::Processes(Loop& loop, Link& link, SetupOptions const& options, Setup const& setup)
-    : loop_(loop), link_(link), options_(options), setup_(setup) {}
+    : loop_(loop), link_(link), options_(options), setup_(setup), ready_(loop) {}
 
 Processes::Ptr Processes::find(std::uint32_t request, Json const& j) {
     auto const it = by_id_.find(j.value("id", ""));
@@ -108,7 +108,7 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
         what.out = child_out;
         what.terminal = p->terminal;
         what.max_processes = setup_.max_processes;
-        spawned = spawn(what);
+        spawned = spawn(what, [this](Spawn const& command) { return ready_.take(command); });
     } else {
         spawned.error = std::string("cannot open the command's pipes: ") + std::strerror(open_errno);
     }
@@ -255,12 +255,29 @@ void Processes::child_ended() {
         pid_t const pid = ::waitpid(-1, &status, WNOHANG);
         if (pid < 0 && errno == EINTR) continue;
         if (pid <= 0) return;
-        if (auto const it = by_pid_.find(pid); it != by_pid_.end()) {
+        auto const unbegun = ready_.ended(pid);
+        auto const it = by_pid_.find(pid);
+        if (it != by_pid_.end()) {
             auto const p = it->second;
             by_pid_.erase(it);
-            reaped(p, status);
+            if (!unbegun || !start_again(p, *unbegun)) reaped(p, status);
         }
+        if (unbegun)
+            for (int fd : {unbegun->in, unbegun->out}) ::close(fd);
     }
+}
+
+/// The shell that waited for it died before it began the command, which the command must not suffer from.
+bool Processes::start_again(Ptr const& p, Spawn const& command) {
+    if (p->stopped_by_us) return false;
+    auto const spawned = spawn(command);
+    if (spawned.pid < 0) {
+        p->log.append(spawned.error + "\n");
+        return false;
+    }
+    p->pid = spawned.pid;
+    by_pid_[p->pid] = p;
+    return true;
 }
 
 void Processes::reaped(Ptr const& p, int status) {
@@ -285,6 +302,7 @@ void Processes::finish(Ptr const& p) {
     if (p->out < 0) p->log.close_spool();
     wake(*p);
     drop_old();
+    ready_.hurry();
 }
 
 void Processes::drop_old() {

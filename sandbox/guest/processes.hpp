@@ -2,6 +2,7 @@
 #include "link.hpp"
 #include "loop.hpp"
 #include "output_log.hpp"
+#include "ready_shells.hpp"
 #include "setup.hpp"
 
 #include <sys/types.h>
@@ -72,6 +73,7 @@ class Processes {
     std::vector<pid_t> members(std::string const& id) const;    ///< who lives of a command's tree; none for an unknown one
     void child_ended();               ///< SIGCHLD
     void forget_waiters();            ///< their server is gone
+    ReadyShells& ready_shells() { return ready_; }
 
   private:
     using Ptr = std::shared_ptr<Process>;
@@ -84,6 +86,7 @@ class Processes {
     std::size_t drain(Process&, std::size_t max);
     void out_ready(Ptr const&);
     void push_input(Process&);
+    bool start_again(Ptr const&, Spawn const&);
     void reaped(Ptr const&, int status);
     void finish(Ptr const&);
     void drop_old();
@@ -102,6 +105,7 @@ class Processes {
     Link& link_;
     SetupOptions const& options_;
     Setup const& setup_;
+    ReadyShells ready_;
     std::map<std::string, Ptr> by_id_;
     std::map<pid_t, Ptr> by_pid_;     // those not yet reaped
     std::uint64_t ended_serial_ = 0;

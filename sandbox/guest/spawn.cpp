@@ -1,5 +1,7 @@
 #include "spawn.hpp"
 
+#include "ready_message.hpp"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -58,11 +60,17 @@ std::string find_in_path(std::string const& name, Environment const& env, std::s
     return {};
 }
 
+// What a waiting shell has beside its standard descriptors; both above ready::kObject.
+struct Inherited {
+    int socket = -1, object = -1;
+};
+
 struct Child {
     Spawn const& spawn;
     char const* path;
     char* const* argv;
     char* const* envp;
+    Inherited inherited{};
     char const* failed_step = nullptr;
     int failed_errno = 0;
 };
@@ -81,6 +89,9 @@ int run_child(void* arg) {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     if (::setsid() < 0) fail("setsid");
     if (::dup2(child.spawn.in, 0) < 0 || ::dup2(child.spawn.out, 1) < 0 || ::dup2(child.spawn.out, 2) < 0)
+        fail("dup2");
+    if (child.inherited.socket >= 0 && (::dup2(child.inherited.socket, ready::kSocket) < 0 ||
+                                        ::dup2(child.inherited.object, ready::kObject) < 0))
         fail("dup2");
     if (child.spawn.terminal && ::ioctl(0, TIOCSCTTY, 0) != 0) fail("set the controlling terminal");
     if (::chdir(child.spawn.cwd.c_str()) != 0) fail("chdir");
@@ -147,7 +158,29 @@ std::vector<std::string> plain_words(std::string const& command) {
     return words;
 }
 
-Spawned spawn(Spawn const& what) {
+char const* find_bash() {
+    for (char const* path : {"/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"})
+        if (::access(path, X_OK) == 0) return path;
+    return nullptr;
+}
+
+pid_t spawn_waiting(char const* shell, int socket, int object) {
+    Spawn what;
+    what.cwd = "/";
+    what.in = what.out = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (what.in < 0) return -1;
+    std::vector<std::string> words{"bash", "-c", std::string(ready::kShownCommand, ' ')};
+    std::vector<std::string> variables{"LD_PRELOAD=/proc/self/fd/" + std::to_string(ready::kObject),
+                                       "_=" + std::string(ready::kShownEnvironment, ' ')};
+    auto argv = pointers(words);
+    auto env = pointers(variables);
+    Child child{what, shell, argv.data(), env.data(), {socket, object}};
+    pid_t const pid = clone_child(child);
+    ::close(what.in);
+    return pid;
+}
+
+Spawned spawn(Spawn const& what, std::function<pid_t(Spawn const&)> const& waiting) {
     struct stat st{};
     if (::stat(what.cwd.c_str(), &st) != 0)
         return {-1, "no such directory: " + what.cwd + " (" + std::strerror(errno) + ")", true};
@@ -170,12 +203,14 @@ Spawned spawn(Spawn const& what) {
         }
     }
 
+    if (waiting)
+        if (pid_t const pid = waiting(what); pid > 0) return {pid, "", false};
+
     std::string error;
     bool callers_fault = false;
-    for (char const* shell : {"/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/bin/sh"}) {
-        bool const is_sh = std::strcmp(shell, "/bin/sh") == 0;
-        if (!is_sh && ::access(shell, X_OK) != 0) continue;
-        std::vector<std::string> words{is_sh ? "sh" : "bash", "-c", what.command};
+    for (char const* shell : {find_bash(), "/bin/sh"}) {
+        if (!shell) continue;
+        std::vector<std::string> words{std::strcmp(shell, "/bin/sh") == 0 ? "sh" : "bash", "-c", what.command};
         auto argv = pointers(words);
         Child child{what, shell, argv.data(), env.data()};
         if (pid_t const pid = clone_child(child); pid > 0) return {pid, "", false};

@@ -1,6 +1,7 @@
 #pragma once
 #include <sys/types.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,8 +27,13 @@ struct Spawned {
 };
 
 /// Runs the command as a program when it is one plain call (saving a shell, whose start costs milliseconds in gVisor), else
-/// by bash, or by sh in an image without bash.
-Spawned spawn(Spawn const&);
+/// by bash, or by sh in an image without bash. `waiting` may make a shell that runs already the command, and gives its pid.
+Spawned spawn(Spawn const&, std::function<pid_t(Spawn const&)> const& waiting = nullptr);
+
+/// The bash that commands get; null when there is none.
+char const* find_bash();
+/// One more, for ready_shells.hpp, that waits at `socket` for its command, by means of `object`; both above 4. -1 on failure.
+pid_t spawn_waiting(char const* shell, int socket, int object);
 
 /// The words of a command that means the same without a shell, else empty. Exposed for its test.
 std::vector<std::string> plain_words(std::string const& command);

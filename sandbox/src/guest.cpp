@@ -88,6 +88,14 @@ base::Task<base::Status> Guest::ping() {
     co_return base::Status{};
 }
 
+base::Task<base::Status> Guest::prepare() {
+    auto const channel = channel_;
+    Json request{{"op", "prepare"}};
+    auto reply = co_await channel->call(std::move(request), {}, kMargin);
+    if (!reply) co_return base::wrap(reply.error(), "prepare the sandbox");
+    co_return base::Status{};
+}
+
 base::Task<base::Status> Guest::configure(GuestSetup setup) {
     auto const channel = channel_;
     auto request = setup_request("configure", setup);

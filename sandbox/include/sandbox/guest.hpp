@@ -106,6 +106,8 @@ class Guest {
     explicit Guest(std::shared_ptr<Channel> channel);
 
     base::Task<base::Status> ping();
+    /// Answers when a shell waits inside for the first command, or will not soon: at most two seconds.
+    base::Task<base::Status> prepare();
     /// The claim's one round trip.
     base::Task<base::Status> configure(GuestSetup setup);
     /// True when `configure` was done for this workspace already: how a restarted server knows.

@@ -90,6 +90,11 @@ TEST_CASE("a woken sandbox is like any other") {
         }
         CHECK(node.output_of(*one, "cat /proc/sys/net/ipv4/ip_local_port_range") == "40768 53151\n");
     }
+    SUBCASE("a shell that waited before the sleep takes the first command after it") {
+        REQUIRE(node.io.run(one->guest().prepare()));
+        one = node.wake(node.sleep(*one));
+        CHECK(node.output_of(*one, "grep -q berth-ready /proc/$$/maps && echo waited") == "waited\n");
+    }
     SUBCASE("who waits for an end learns of it") {
         node.start(*one, "waited", "read line; exit 7");
         one = node.wake(node.sleep(*one));

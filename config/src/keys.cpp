@@ -149,7 +149,7 @@ std::vector<Key> make_keys() {
         {"pools.NAME.ready", "sandboxes", "8",
          "Booted sandboxes kept in stock for template NAME. A given pools section replaces the shipped one as a whole.",
          integer(0, 1000, POOL(ready))},
-        {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen, for the fastest claim.",
+        {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen while workspaces are made, for the fastest claim. 10 s after the last one they freeze too.",
          integer(0, 1000, POOL(awake))},
         {"limits.memory", "bytes", "2GiB", "Memory of a workspace that asks for nothing else.", size(FIELD(limits.memory_bytes))},
         {"limits.cpus", "processors", "2", "Processor time of a workspace, in processors.", cpus(FIELD(limits.cpus))},

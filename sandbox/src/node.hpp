@@ -69,6 +69,9 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Result<LivePtr> watch(Slot slot, SlotRecord record, bool made_by_us = false);
     void offer(Shelf&, LivePtr);
     bool evict_for(Shelf const& needy, gvisor::Start need);
+    base::Task<void> settle(LivePtr live, Shelf* shelf);
+    bool in_demand() const;                      ///< a claim came lately
+    void rest_later();
     void promote();
     base::Task<void> warm_up(LivePtr live, Shelf* shelf);
     LivePtr pop(Shelf&);
@@ -93,7 +96,7 @@ class Node : public std::enable_shared_from_this<Node> {
     std::deque<std::shared_ptr<Waiter>> restore_queue_;
     std::vector<Shelf> shelves_;
     std::map<std::string, LivePtr> live_;
-    asio::steady_timer pump_timer_, promote_timer_;
+    asio::steady_timer pump_timer_, promote_timer_, rest_timer_;
     bool filling_ = false, stopping_ = false, let_go_ = false;
     pool::TimePoint last_claim_{};
     std::uint64_t boots_ = 0;

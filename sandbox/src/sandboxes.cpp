@@ -74,7 +74,7 @@ base::Result<std::unique_ptr<Sandboxes>> Sandboxes::open(asio::io_context& io, b
 
 Node::Node(asio::io_context& io, base::BlockingPool& pool, Options options)
     : io_(io), pool_(pool), options_(std::move(options)), slots_(options_.directory + "/slots"), pump_timer_(io),
-      promote_timer_(io) {}
+      promote_timer_(io), rest_timer_(io) {}
 
 base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::BlockingPool& pool, Options options) {
     // Mount points are compared as the kernel writes them.
@@ -265,6 +265,7 @@ base::Task<void> Node::stop(bool destroy_all) {
     stopping_ = true;
     pump_timer_.cancel();
     promote_timer_.cancel();
+    rest_timer_.cancel();
     for (auto& shelf : shelves_)
         for (auto& waiter : std::exchange(shelf.waiters, {})) {
             waiter->result = error(errc::unavailable, "the server stops");
@@ -282,7 +283,8 @@ base::Task<void> Node::stop(bool destroy_all) {
     while (booting() > 0 && base::Clock::now() < end) co_await base::sleep_for(base::milliseconds(10));
     if (!destroy_all) {
         for (auto& shelf : shelves_)
-            for (auto& live : shelf.awake) (void)live->freeze();
+            for (auto* stock : {&shelf.awake, &shelf.frozen})
+                for (auto& live : *stock) (void)live->freeze();
         co_return;
     }
     // All at once: the blocking pool's size bounds how many are taken apart together.
@@ -303,6 +305,7 @@ void Node::let_go() {
     filling_ = false;
     pump_timer_.cancel();
     promote_timer_.cancel();
+    rest_timer_.cancel();
     for (auto const& turn : restore_queue_) turn->wake.cancel();
     for (auto& [id, live] : live_) live->let_go();
     live_.clear();

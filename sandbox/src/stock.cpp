@@ -50,6 +50,7 @@ Node::LivePtr Node::pop(Shelf& shelf) {
 
 base::Result<Taken> Node::hand_out(LivePtr live, bool warm) {
     last_claim_ = base::Clock::now();
+    rest_later();
     // Before anyone can use it: a later server must never take it for an unused one.
     if (auto s = live->slot().mark_claimed(); !s) {
         discard(std::move(live));
@@ -125,13 +126,40 @@ void Node::offer(Shelf& shelf, LivePtr live) {
         waiter->wake.cancel();
         return;
     }
-    if (!stopping_ && static_cast<int>(shelf.awake.size()) < shelf.target.awake) {
-        (void)live->thaw();
-        shelf.awake.push_back(std::move(live));
-        return;
-    }
-    if (!live->freeze()) return discard(std::move(live));
-    shelf.frozen.push_back(std::move(live));
+    if (stopping_ && !live->freeze()) return discard(std::move(live));
+    auto& stock = in_demand() && static_cast<int>(shelf.awake.size()) < shelf.target.awake ? shelf.awake : shelf.frozen;
+    stock.push_back(live);
+    if (!stopping_) asio::co_spawn(io_, settle(std::move(live), &shelf), asio::detached);
+}
+
+// In stock before that, so that no claim waits for it. Frozen once it has all that its first command wants.
+base::Task<void> Node::settle(LivePtr live, Shelf* shelf) {
+    auto const self = shared_from_this();
+    auto prepared = live->thaw();
+    if (prepared) prepared = co_await live->guest().prepare();
+    // One that a claim took meanwhile is no longer ours to judge.
+    bool const frozen = std::count(shelf->frozen.begin(), shelf->frozen.end(), live) > 0;
+    if (prepared && frozen) prepared = live->freeze();
+    if (live->frozen()) co_return;               // also when it was put to rest meanwhile
+    if (!prepared && std::erase(shelf->frozen, live) + std::erase(shelf->awake, live) > 0) discard(std::move(live));
+}
+
+bool Node::in_demand() const {
+    return !stopping_ && last_claim_ != pool::TimePoint{} && base::Clock::now() < last_claim_ + options_.awake_for;
+}
+
+// A sandbox that runs costs the processor even when it does nothing: those kept awake for the next claim rest when none came.
+void Node::rest_later() {
+    rest_timer_.expires_at(last_claim_ + options_.awake_for);
+    rest_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
+        auto self = weak.lock();
+        if (!self || ec || self->stopping_) return;
+        for (auto& shelf : self->shelves_)
+            for (auto& live : std::exchange(shelf.awake, {})) {
+                if (!live->freeze()) self->discard(std::move(live));
+                else shelf.frozen.push_front(std::move(live));
+            }
+    });
 }
 
 void Node::forget_stocked(Live& dead) {
@@ -154,7 +182,7 @@ void Node::promote() {
     promote_timer_.expires_after(kPromoteAfter);
     promote_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
         auto self = weak.lock();
-        if (!self || ec || self->stopping_) return;
+        if (!self || ec || !self->in_demand()) return;
         for (auto& shelf : self->shelves_)
             while (static_cast<int>(shelf.awake.size()) < shelf.target.awake && !shelf.frozen.empty()) {
                 auto live = std::move(shelf.frozen.front());
@@ -301,9 +329,11 @@ void Node::start_filling() {
 
 std::map<std::string, Sandboxes::Stock> Node::stock() const {
     std::map<std::string, Sandboxes::Stock> out;
-    for (auto const& s : shelves_)
+    for (auto const& s : shelves_) {
+        auto const unfrozen = std::count_if(s.frozen.begin(), s.frozen.end(), [](auto& one) { return !one->frozen(); });
         out[s.image.name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting,
-                             static_cast<int>(s.blank.size())};
+                             static_cast<int>(s.blank.size()), static_cast<int>(s.awake.size()) + static_cast<int>(unfrozen)};
+    }
     return out;
 }
 

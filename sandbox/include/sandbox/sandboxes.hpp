@@ -15,7 +15,7 @@ namespace sandbox {
 
 struct PoolTarget {
     int ready = 8;                         ///< booted and frozen
-    int awake = 2;                         ///< of those, kept thawed and touched, so that the next claim meets warm caches
+    int awake = 2;                         ///< of those, thawed and touched while claims come, so that the next one meets warm caches
     int blank = 1;                         ///< made but not booted: a restore from an image takes one of these
 };
 
@@ -28,6 +28,7 @@ struct Options {
     int max_sandboxes = 1024;
     int max_boots = 2;                     ///< at once; two fill two cores
     base::milliseconds boot_limit{20'000};
+    base::milliseconds awake_for{10'000};  ///< after the last claim; then the whole stock is frozen
     base::milliseconds restore_limit{60'000};
     /// Guest builds that images still need (ImageFacts::guest_build): their programs are kept by `sweep`.
     std::set<std::string> kept_guests;
@@ -84,6 +85,7 @@ class Sandboxes {
 
     struct Stock {
         int ready = 0, target = 0, booting = 0, blank = 0;
+        int awake = 0;                     ///< of those ready, not frozen just now
     };
     virtual std::map<std::string, Stock> stock() const = 0;
     virtual int running() const = 0;

@@ -70,7 +70,34 @@ TEST_CASE("a claim from the stock") {
         node.io.run(node.sandboxes->wait_for_stock(4, std::chrono::seconds(50)));
         CHECK(node.sandboxes->stock().at("base").ready == 4);
     }
+    SUBCASE("finds a shell that waits for its first command") {
+        CHECK(node.eventually([&] { return node.sandboxes->stock().at("base").awake == 0; }));
+        for (int i = 0; i < 3; ++i) {
+            auto one = node.take();
+            REQUIRE(node.configure(*one));
+            CHECK(node.output_of(*one, "grep -q berth-ready /proc/$$/maps && echo waited") == "waited\n");
+        }
+    }
+    SUBCASE("wakes the next ones, and they rest when no other claim comes") {
+        node.drop();
+        node.options.awake_for = std::chrono::milliseconds(1'500);
+        node.open();
+        node.io.run(node.sandboxes->sweep());
+        node.fill(4);
+        auto const awake = [&] { return node.sandboxes->stock().at("base").awake; };
+        CHECK(node.eventually([&] { return awake() == 0; }));
+        auto one = node.take();
+        CHECK(node.eventually([&] { return awake() > 0; }));
+        CHECK(node.eventually([&] { return node.sandboxes->stock().at("base").ready == 4 && awake() == 0; }));
+    }
     SUBCASE("never meets a spare that was killed, awake or frozen: it is replaced") {
+        node.drop();
+        node.options.awake_for = std::chrono::minutes(10);
+        node.open();
+        node.io.run(node.sandboxes->sweep());
+        (void)node.io.run(node.take()->destroy());
+        node.fill(4);
+        CHECK(node.eventually([&] { return node.sandboxes->stock().at("base").awake == 2; }));
         auto const before = node.sandboxes->boots();
         std::set<std::string> killed;
         for (auto const& entry : std::filesystem::directory_iterator(node.options.directory + "/slots")) {

@@ -10,7 +10,7 @@
 namespace mcp {
 namespace {
 
-constexpr std::string_view kModernVersion = "2026-07-28";
+constexpr std::string_view kModernRevision = "2026-07-28";
 constexpr std::array<std::string_view, 3> kLegacyVersions{"2025-11-25", "2025-06-18", "2025-03-26"};
 // Spoken only over the transport of its time.
 constexpr std::string_view kOldestVersion = "2024-11-05";
@@ -143,7 +143,7 @@ void Client::Impl::forget_era() {
 
 Task<Outcome<Json>> Client::Impl::probe(base::milliseconds limit) {
     core->facts.era = Era::modern;
-    core->facts.version = kModernVersion;
+    core->facts.version = kModernRevision;
     CallOptions options;
     options.limit = limit;
     auto const call = std::make_shared<CallOptions const>(std::move(options));
@@ -164,7 +164,7 @@ Task<Outcome<bool>> Client::Impl::discover(bool certain) {
         auto const data = found.error().rpc->data;
         auto const supported =
             strings(data.is_object() ? data.value("supported", Json(nullptr)) : Json(nullptr));
-        if (std::find(supported.begin(), supported.end(), kModernVersion) != supported.end()) {
+        if (std::find(supported.begin(), supported.end(), kModernRevision) != supported.end()) {
             auto again = probe(limit);
             found = co_await std::move(again);
         } else {
@@ -185,7 +185,7 @@ Task<Outcome<bool>> Client::Impl::discover(bool certain) {
                 base::errc::invalid,
                 "the server's answer to server/discover has no supportedVersions or capabilities");
         }
-        if (std::find(versions.begin(), versions.end(), kModernVersion) == versions.end()) {
+        if (std::find(versions.begin(), versions.end(), kModernRevision) == versions.end()) {
             auto const legacy = std::find_if(versions.begin(), versions.end(), known_legacy);
             if (legacy == versions.end())
                 co_return failure(base::errc::invalid,

@@ -39,6 +39,19 @@ class SqliteRegistry final : public Registry {
     Task<Status> update_workspace(WorkspaceRecord r) override {
         return ask<Status>(true, [r = std::move(r)](Database& db) { return tables::update(db, r); });
     }
+    Task<Status> update_workspace_images(WorkspaceRecord r, ImageChange change) override {
+        return ask<Status>(true, [r = std::move(r), change = std::move(change)](Database& db) {
+            return tables::update_with_images(db, r, change);
+        });
+    }
+    Task<Status> change_images(std::string workspace, ImageChange change) override {
+        return ask<Status>(true, [w = std::move(workspace), change = std::move(change)](Database& db) {
+            return tables::change_images(db, w, change);
+        });
+    }
+    Task<Result<std::vector<ImageRecord>>> images() override {
+        return ask<Result<std::vector<ImageRecord>>>(false, [](Database& db) { return tables::images(db); });
+    }
     void touch_workspace_lazy(std::string id, std::int64_t active_ms) override { writer_->touch(std::move(id), active_ms); }
     Task<Status> delete_workspace(std::string id) override {
         return ask<Status>(true, [id = std::move(id)](Database& db) { return tables::remove_workspace(db, id); });

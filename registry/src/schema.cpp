@@ -77,6 +77,26 @@ CREATE TABLE server_offers (
     seen_ms         INTEGER NOT NULL
 ) STRICT;
 )sql",
+    R"sql(
+ALTER TABLE workspaces ADD COLUMN sleeps INTEGER NOT NULL DEFAULT 0 CHECK (sleeps >= 0);
+ALTER TABLE workspaces ADD COLUMN fidelity TEXT NOT NULL DEFAULT '';
+ALTER TABLE workspaces ADD COLUMN fidelity_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE processes ADD COLUMN keep_alive INTEGER NOT NULL DEFAULT 0 CHECK (keep_alive IN (0, 1));
+
+CREATE TABLE images (
+    workspace       TEXT    NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    image           TEXT    NOT NULL CHECK (image <> ''),
+    kind            TEXT    NOT NULL CHECK (kind IN ('sleep', 'snapshot')),
+    generation      INTEGER NOT NULL CHECK (generation >= 0),
+    forked          INTEGER NOT NULL CHECK (forked IN (0, 1)),
+    bytes           INTEGER NOT NULL CHECK (bytes >= 0),
+    stamp           TEXT    NOT NULL,
+    runtime         TEXT    NOT NULL,
+    guest           TEXT    NOT NULL,
+    created_ms      INTEGER NOT NULL,
+    PRIMARY KEY (workspace, image)
+) STRICT;
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

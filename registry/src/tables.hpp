@@ -12,6 +12,10 @@ Status touch(Database&, std::string const& id, std::int64_t active_ms);    ///< 
 Status remove_workspace(Database&, std::string const& id);
 Result<std::vector<WorkspaceRecord>> workspaces(Database&);
 
+Status change_images(Database&, std::string const& workspace, ImageChange const&);           ///< all or nothing
+Status update_with_images(Database&, WorkspaceRecord const&, ImageChange const&);           ///< all or nothing
+Result<std::vector<ImageRecord>> images(Database&);
+
 Status put(Database&, ProcessRecord const&);
 Status put_all(Database&, std::vector<ProcessRecord> const&);              ///< all or none
 Result<std::optional<ProcessRecord>> process(Database&, std::string const& id);

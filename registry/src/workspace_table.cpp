@@ -19,22 +19,22 @@ base::Error explain(base::Error e, WorkspaceRecord const& r) {
 
 Status insert(Database& db, WorkspaceRecord const& r) {
     auto s = db.statement("INSERT INTO workspaces (id, name, owner, template, state, slot, volume, generation, settings,"
-                          " last_error, idempotency_key, request_hash, created_ms, active_ms)"
-                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                          " last_error, idempotency_key, request_hash, created_ms, active_ms, sleeps, fidelity, fidelity_reason)"
+                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     s.bind(r.id).bind(r.name).bind(r.owner).bind(r.template_name).bind(r.state).bind(r.slot).bind(r.volume);
     s.bind(r.generation).bind(base::dump(r.settings)).bind(r.last_error).bind(r.idempotency_key).bind(r.request_hash);
-    s.bind(r.created_ms).bind(r.active_ms);
+    s.bind(r.created_ms).bind(r.active_ms).bind(r.sleeps).bind(r.fidelity).bind(r.fidelity_reason);
     auto status = s.run();
     return status ? status : Status(explain(status.error(), r));
 }
 
 Status update(Database& db, WorkspaceRecord const& r) {
     auto s = db.statement("UPDATE workspaces SET name = ?, template = ?, state = ?, slot = ?, volume = ?, generation = ?,"
-                          " settings = ?, last_error = ?, idempotency_key = ?, request_hash = ?, active_ms = ?"
-                          " WHERE id = ?");
+                          " settings = ?, last_error = ?, idempotency_key = ?, request_hash = ?, active_ms = ?,"
+                          " sleeps = ?, fidelity = ?, fidelity_reason = ? WHERE id = ?");
     s.bind(r.name).bind(r.template_name).bind(r.state).bind(r.slot).bind(r.volume).bind(r.generation);
     s.bind(base::dump(r.settings)).bind(r.last_error).bind(r.idempotency_key).bind(r.request_hash).bind(r.active_ms);
-    s.bind(r.id);
+    s.bind(r.sleeps).bind(r.fidelity).bind(r.fidelity_reason).bind(r.id);
     if (auto status = s.run(); !status) return explain(status.error(), r);
     if (db.changes() == 0) return base::error(base::errc::not_found, "workspace " + r.id + " is not registered");
     return {};
@@ -56,7 +56,8 @@ Status remove_workspace(Database& db, std::string const& id) {
 
 Result<std::vector<WorkspaceRecord>> workspaces(Database& db) {
     auto s = db.statement("SELECT id, name, owner, template, state, slot, volume, generation, settings, last_error,"
-                          " idempotency_key, request_hash, created_ms, active_ms FROM workspaces"
+                          " idempotency_key, request_hash, created_ms, active_ms, sleeps, fidelity, fidelity_reason"
+                          " FROM workspaces"
                           " ORDER BY created_ms, id");
     std::vector<WorkspaceRecord> all;
     for (;;) {
@@ -72,6 +73,9 @@ Result<std::vector<WorkspaceRecord>> workspaces(Database& db) {
         for (auto* field : {&r.last_error, &r.idempotency_key, &r.request_hash}) *field = s.text();
         r.created_ms = s.number();
         r.active_ms = s.number();
+        r.sleeps = s.natural();
+        r.fidelity = s.text();
+        r.fidelity_reason = s.text();
         all.push_back(std::move(r));
     }
 }

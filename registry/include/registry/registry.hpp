@@ -31,6 +31,26 @@ struct WorkspaceRecord {
     std::string idempotency_key;          ///< "" = none; unique per owner
     std::string request_hash;             ///< of the creating arguments: the same key with others is refused
     std::int64_t created_ms = 0, active_ms = 0;
+    std::uint64_t sleeps = 0;             ///< memory images made of it so far: numbers the next one
+    std::string fidelity;                 ///< how it last came back: "" (it never went), memory or files
+    std::string fidelity_reason;          ///< why only its files came back
+};
+
+/// A memory image that may be loaded. What is not named here does not count, whatever lies on the disk.
+struct ImageRecord {
+    std::string workspace, image;         ///< primary key
+    std::string kind = "sleep";           ///< sleep: what a hibernated workspace wakes from; snapshot: kept until it is deleted
+    std::uint64_t generation = 0;         ///< what the sealed image says of itself must be this
+    bool forked = false;                  ///< it is a copy of another workspace's: its first wake renews the identity
+    std::uint64_t bytes = 0;
+    std::string template_stamp, runtime_build, guest_build;
+    std::int64_t created_ms = 0;
+};
+
+/// What a workspace's images gain and lose in one step.
+struct ImageChange {
+    std::optional<ImageRecord> add;
+    std::vector<std::string> remove;      ///< by image; one that is not there is fine
 };
 
 /// A command's durable record; output lives in the guest, or after its sandbox ended in the tail kept here.
@@ -44,7 +64,8 @@ struct ProcessRecord {
     std::string reason;
     std::int64_t started_ms = 0, ended_ms = 0;
     std::uint64_t total_bytes = 0, tail_offset = 0;
-    std::string tail;                     ///< at most 64 KiB, only once the sandbox is gone
+    bool keep_alive = false;              ///< while it runs its workspace neither hibernates nor stops
+    std::string tail;                     ///< at most 64 KiB, only once the sandbox is gone or asleep
 };
 
 /// A tool definition of a community MCP server, as it was accepted.
@@ -75,8 +96,12 @@ class Registry {
 
     virtual Task<Status> insert_workspace(WorkspaceRecord) = 0;     ///< errc::exists: id, (owner, name) or (owner, idempotency_key) is taken
     virtual Task<Status> update_workspace(WorkspaceRecord) = 0;     ///< all columns but id, owner, created_ms; errc::not_found
+    /// The record and its images together: all of it or nothing.
+    virtual Task<Status> update_workspace_images(WorkspaceRecord, ImageChange) = 0;
+    virtual Task<Status> change_images(std::string workspace, ImageChange) = 0;
+    virtual Task<Result<std::vector<ImageRecord>>> images() = 0;    ///< of all workspaces, oldest first
     virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0;
-    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes
+    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes and images
     virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;
 
     virtual void put_process_lazy(ProcessRecord) = 0;               ///< within 100 ms, in order; what a crash may lose is re-learnt from the guest

@@ -63,15 +63,16 @@ ImageFacts Live::image_facts() const {
     return facts;
 }
 
-base::Task<base::Result<Checkpointed>> Live::checkpoint(std::string directory, milliseconds limit) {
+base::Task<base::Result<Checkpointed>> Live::checkpoint(std::string directory, milliseconds limit, Keep keep) {
     if (death_) co_return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
     if (saving_) co_return error(errc::busy, "a checkpoint of the sandbox is under way");
-    auto work = save(shared_from_this(), std::move(directory), limit);
+    auto work = save(shared_from_this(), std::move(directory), limit, std::move(keep));
     auto result = co_await base::uncancelled(std::move(work));
     co_return result;
 }
 
-base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, std::string directory, milliseconds limit) {
+base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, std::string directory, milliseconds limit,
+                                                  Keep keep) {
     self->saving_ = true;
     Checkpointed done;
     done.facts = self->image_facts();
@@ -97,26 +98,45 @@ base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, st
         roomy.memory_bytes += (used ? used->memory_bytes : roomy.memory_bytes) + kRoom;
         (void)self->parts_.cgroup.set(roomy);
         outcome = co_await self->save_paused(directory, limit, &done.phases);
-        watch.skip();
     }
+    bool const at_a_stand = outcome.has_value();
     // The next server finds the mark and lets it go on: nobody is left here to publish the image.
     if (self->let_go_) co_return error(errc::unavailable, "the server stops");
     if (outcome && self->death_) outcome = error(errc::unavailable, "the sandbox died: " + self->death_->detail);
-    if (outcome) {
+    auto after = AfterKeep::end;
+    if (outcome && keep) {
+        auto kept = co_await keep(done);
+        if (kept) after = *kept;
+        else outcome = kept.error();
+        if (self->let_go_ && !outcome) co_return outcome.error();
+    }
+    if (outcome && after == AfterKeep::end) {
         self->saving_ = false;
         self->die({Death::Reason::hibernated, "it was put to sleep"});
-        // Its memory takes as long to give back as the image to seal: beside each other.
-        self->taking_apart_ = true;
-        asio::co_spawn(self->io_, take_apart(self), asio::detached);
+        // Its memory takes as long to give back as an image to seal: beside each other, where nobody sealed it yet.
+        if (!std::exchange(self->taking_apart_, true)) asio::co_spawn(self->io_, take_apart(self), asio::detached);
         co_return done;
     }
-    empty(directory);
+    if (!outcome) empty(directory);
+    if (at_a_stand) co_await self->go_on();
     if (!self->death_) {
         (void)self->parts_.cgroup.set(self->parts_.limits);
         if (quiet_inside) (void)co_await self->guest_.resume();
     }
     self->saving_ = false;
-    co_return outcome.error();
+    if (!outcome) co_return outcome.error();
+    co_return done;
+}
+
+base::Task<void> Live::go_on() {
+    auto const self = shared_from_this();
+    if (death_) co_return;
+    auto resumed = co_await gvisor::resume(runtime(), parts_.slot, kResume);
+    if (!resumed && !death_) {
+        die({Death::Reason::runtime_error, "it did not go on after a checkpoint: " + resumed.error().message()});
+        kill_now();
+    }
+    (void)parts_.slot.unmark_paused();
 }
 
 base::Task<base::Status> Live::save_paused(std::string directory, milliseconds limit, Phases* phases) {
@@ -137,16 +157,8 @@ base::Task<base::Status> Live::save_paused(std::string directory, milliseconds l
     if (let_go_) co_return outcome;
     if (death_) co_return error(errc::unavailable, "the sandbox died: " + death_->detail);
     // A pause that got no answer may have happened or not, and one resume too many ends the runtime.
-    if (paused) {
-        auto resumed = co_await gvisor::resume(rt, parts_.slot, kResume);
-        if (!resumed && !death_) {
-            die({Death::Reason::runtime_error, "it did not go on after a checkpoint failed: " + resumed.error().message()});
-            kill_now();
-        }
-        (void)parts_.slot.unmark_paused();
-    } else {
-        (void)co_await unpause();
-    }
+    if (paused) co_await go_on();
+    else (void)co_await unpause();
     co_return outcome;
 }
 

@@ -115,6 +115,9 @@ base::Result<SealedFile> tag_file(std::string const& directory, std::string cons
         auto tag = tag_piece(fd->get(), path, piece_key(key, salt, name, index), index, true, tagger, buffer, size);
         if (!tag) return tag.error();
         out.tags.push_back(std::move(*tag));
+        // The disk begins with what was looked at; the flush at the end waits for the rest of it.
+        if (size > 0)
+            (void)::sync_file_range(fd->get(), static_cast<off_t>(out.size), static_cast<off_t>(size), SYNC_FILE_RANGE_WRITE);
         out.size += size;
     }
     return out;

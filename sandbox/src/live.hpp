@@ -48,7 +48,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     base::Status set_limits(Limits const&) override;
     base::Result<Usage> usage() const override;
     ImageFacts image_facts() const override;
-    base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit) override;
+    base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit, Keep keep) override;
     base::Task<base::Status> destroy() override;
 
     Slot const& slot() const { return parts_.slot; }
@@ -74,7 +74,8 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     void kill_now();
     static base::Task<void> take_apart(std::shared_ptr<Live> self);
     static base::Task<base::Result<Checkpointed>> save(std::shared_ptr<Live> self, std::string directory,
-                                                       base::milliseconds limit);
+                                                       base::milliseconds limit, Keep keep);
+    base::Task<void> go_on();                    // after a save: lifts the pause
     base::Task<base::Status> save_paused(std::string directory, base::milliseconds limit, Phases* phases);
     /// When the runtime hung up: how it died is known a moment later, and says more. Until then, or for a second.
     base::Task<void> learn_of_death(base::Error const& failed);

@@ -26,6 +26,7 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Task<base::Result<Restored>> restore(RestoreRequest request);
     base::Result<ImageFacts> image_facts(std::string const& template_name) const;
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id);
+    void keep_guests(std::set<std::string> builds) { options_.kept_guests.merge(builds); }
     base::Task<SweepReport> sweep();
     void start_filling();
     base::Task<void> stop(bool destroy_all);

@@ -147,6 +147,10 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
     if (!live) co_return base::wrap(live.error(), "make a sandbox to restore into");
     auto const one = *live;
     base::Status outcome = one->slot().mark_claimed();
+    if (outcome && request.chosen) {
+        outcome = co_await request.chosen(one->slot_id());
+        watch.lap("record");
+    }
     if (outcome) outcome = one->set_limits(request.limits);
     if (outcome && !request.volume_directory.empty()) outcome = one->attach_volume(request.volume_directory);
     if (outcome) outcome = one->thaw();

@@ -38,6 +38,7 @@ class SandboxesHandle final : public Sandboxes {
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string id) override {
         return node_->adopt(std::move(id));
     }
+    void keep_guests(std::set<std::string> builds) override { node_->keep_guests(std::move(builds)); }
     base::Task<SweepReport> sweep() override { return node_->sweep(); }
     void start_filling() override { node_->start_filling(); }
     base::Task<void> stop(bool destroy_all) override { return node_->stop(destroy_all); }

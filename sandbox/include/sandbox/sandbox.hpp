@@ -45,6 +45,13 @@ struct Checkpointed {
     Phases phases;
 };
 
+/// What becomes of a sandbox once its image was kept.
+enum class AfterKeep { end, go_on };
+/// Called with everything inside at a stand and the image written: makes it durable and records it, so that there is no
+/// moment at which the sandbox is gone and its image not known. A failure lets the sandbox go on as if nothing had been.
+/// The sandbox may die meanwhile, by another's hand: what was written is whole all the same.
+using Keep = std::function<base::Task<base::Result<AfterKeep>>(Checkpointed const&)>;
+
 /// One live sandbox: a slot, its runtime process and the channel to its guest.
 /// Threads: the I/O thread. Lifetime: shared by the workspace that claimed it and by calls in flight; `destroy` ends it,
 /// letting go of the last reference does not (a server that stops leaves sandboxes running for the next one to adopt).
@@ -72,15 +79,20 @@ class Sandbox {
 
     /// What an image made of it now would depend on.
     virtual ImageFacts image_facts() const = 0;
-    /// Writes everything inside to `directory` (an empty one, of an ImageDraft) and ends the sandbox: it dies of
-    /// Reason::hibernated. Not one instruction runs inside after what was written. Its slot is being removed when this
-    /// returns; `destroy` waits for that.
-    /// On failure it goes on running, thawed, with its calls and processes, but without its network connections; what was
-    /// written is void. Errors: image_errc::open_deleted_file names file and process, and is found before anything is
+    /// Writes everything inside to `directory` (an empty one, of an ImageDraft), has `keep` keep it, and ends the sandbox
+    /// unless that says otherwise: it dies of Reason::hibernated. Not one instruction runs inside between what was written
+    /// and the end, or the going on. Its slot is being removed when this returns; `destroy` waits for that.
+    /// One that goes on does so thawed, with its calls and processes, but without its network connections; so does it after a
+    /// failure, and then what was written is void. The time of `keep` is in no phase.
+    /// Errors: image_errc::open_deleted_file names file and process, and is found before anything is
     /// touched; image_errc::refused has the runtime's words; base::errc::limit: no space; base::errc::timed_out after `limit`;
-    /// base::errc::busy: one is under way; base::errc::unavailable: it died meanwhile.
+    /// base::errc::busy: one is under way; base::errc::unavailable: it died meanwhile; and what `keep` failed of.
     /// Cancelling the caller does not stop it.
-    virtual base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit) = 0;
+    virtual base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit, Keep keep) = 0;
+    /// The same with nothing to keep: for a caller who publishes afterwards.
+    base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit) {
+        return checkpoint(std::move(directory), limit, Keep());
+    }
 
     /// Kills it and removes processes, mounts, cgroup and directory; idempotent; also finishes for a half-made one.
     virtual base::Task<base::Status> destroy() = 0;

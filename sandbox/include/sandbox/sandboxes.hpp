@@ -5,6 +5,7 @@
 #include <sandbox/image_store.hpp>
 #include <sandbox/sandbox.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -45,6 +46,8 @@ struct RestoreRequest {
     std::string volume_directory;          ///< attached before the restore; "" for none
     Limits limits;                         ///< memory at least what the image holds, or it dies of it
     Renewal renewal;
+    /// Called with the slot's id before anything is loaded into it, for the caller's record. A failure ends the restore.
+    std::function<base::Task<base::Status>(std::string)> chosen;
 };
 
 struct Restored {
@@ -74,6 +77,8 @@ class Sandboxes {
     virtual base::Result<ImageFacts> image_facts(std::string const& template_name) const = 0;
     /// A sandbox that an earlier server left running, its channel re-attached. errc::not_found when it is dead or gone.
     virtual base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id) = 0;
+    /// Adds to Options::kept_guests.
+    virtual void keep_guests(std::set<std::string> builds) = 0;
     /// At start, after the workspaces have adopted theirs: whatever else is found goes to the pool when it answers and
     /// fits, or is destroyed. Leaves no process, mount, cgroup or directory unaccounted for.
     virtual base::Task<SweepReport> sweep() = 0;

@@ -84,6 +84,15 @@ Read size(Field field) {
 }
 
 template <class Field>
+Read size_or_none(Field field) {
+    return [field, some = size(field)](Settings& s, Node const& node, std::string const& entry, int& line) -> std::string {
+        if (!node.IsScalar() || node.Scalar() != "0") return some(s, node, entry, line);
+        field(s) = 0;
+        return {};
+    };
+}
+
+template <class Field>
 Read duration(std::chrono::milliseconds min, Field field) {
     return [=](Settings& s, Node const& node, std::string const&, int&) -> std::string {
         auto const ms = parse_duration(node.IsScalar() ? node.Scalar() : "");
@@ -165,10 +174,19 @@ std::vector<Key> make_keys() {
         {"max_boots", "sandboxes", "2", "Sandboxes that boot at once; the others wait their turn.", integer(1, 1000, NUMBER(max_boots))},
         {"idle.freeze_after", "time", "2s", "Without calls for this long a workspace is frozen; the next call thaws it.",
          duration(10ms, FIELD(idle.freeze_after))},
-        {"idle.stop_after", "time", "30m", "Without calls for this long `idle.action` is taken. 0 means never.",
+        {"idle.hibernate_after", "time", "10m",
+         "Without use for this long its memory goes to disk and the sandbox ends; the next call wakes it. 0 means never.",
+         duration(0ms, FIELD(idle.hibernate_after))},
+        {"idle.stop_after", "time", "0s", "Without use for this long memory and its image go, and only files are left. 0 means never.",
          duration(0ms, FIELD(idle.stop_after))},
-        {"idle.action", "stop, keep", "stop", "What `idle.stop_after` leads to: the sandbox ends and the files stay, or nothing.",
-         one_of({"stop", "keep"}, FIELD(idle.action))},
+        {"idle.keep_alive", "true, false", "false", "Workspaces neither hibernate nor stop, however long they are idle.",
+         flag(FIELD(idle.keep_alive))},
+        {"hibernation.disk", "bytes", "64GiB", "The most that all memory images take up together.",
+         size(FIELD(hibernation.disk_bytes))},
+        {"hibernation.memory_ceiling", "bytes", "0",
+         "Memory that all sandboxes may use together: beyond it the longest-idle workspaces hibernate before another one starts. 0 "
+         "means four fifths of the machine's.",
+         size_or_none(FIELD(hibernation.memory_ceiling))},
         {"network.max_allow", "host patterns", "[\"*\"]",
          "What a workspace may ask to reach: exact hosts, *.example.com, each with an optional port; * is any public host.",
          list(check_pattern, FIELD(network.max_allow))},

@@ -33,7 +33,9 @@ bool same(Settings const& a, Settings const& b) {
            a.default_template == b.default_template && limits(a.limits, b.limits) && limits(a.max_limits, b.max_limits) &&
            a.max_workspaces == b.max_workspaces && a.max_sandboxes == b.max_sandboxes && a.max_boots == b.max_boots &&
            a.idle.freeze_after == b.idle.freeze_after && a.idle.stop_after == b.idle.stop_after &&
-           a.idle.action == b.idle.action && a.network.max_allow == b.network.max_allow &&
+           a.idle.hibernate_after == b.idle.hibernate_after && a.idle.keep_alive == b.idle.keep_alive &&
+           a.hibernation.disk_bytes == b.hibernation.disk_bytes &&
+           a.hibernation.memory_ceiling == b.hibernation.memory_ceiling && a.network.max_allow == b.network.max_allow &&
            a.network.insecure_private_addresses == b.network.insecure_private_addresses && a.toolsets == b.toolsets &&
            a.log_level == b.log_level;
 }
@@ -70,7 +72,8 @@ max_limits:
 max_workspaces: 7
 max_sandboxes: 5
 max_boots: 1
-idle: {freeze_after: 500ms, stop_after: 0, action: keep}
+idle: {freeze_after: 500ms, hibernate_after: 1h, stop_after: 0, keep_alive: true}
+hibernation: {disk: 1GiB, memory_ceiling: 512MiB}
 network:
     max_allow: ["*.pypi.org", "example.com:8080"]
     insecure_private_addresses: ["10.0.5.0/24", "fd00::/8"]
@@ -91,7 +94,10 @@ log_level: debug
         CHECK(s->max_limits.pids == 4096);
         CHECK(s->idle.freeze_after.count() == 500);
         CHECK(s->idle.stop_after.count() == 0);
-        CHECK(s->idle.action == "keep");
+        CHECK(s->idle.hibernate_after == std::chrono::hours(1));
+        CHECK(s->idle.keep_alive);
+        CHECK(s->hibernation.disk_bytes == 1ull << 30);
+        CHECK(s->hibernation.memory_ceiling == 512ull << 20);
         CHECK(s->network.max_allow.back() == "example.com:8080");
         CHECK(s->toolsets == std::vector<std::string>{"core"});
     }
@@ -116,7 +122,9 @@ log_level: debug
             {"limits: {memory: 9GiB}\n",
              "berth.yaml:1: limits.memory: expected no more than max_limits.memory (8589934592 bytes)"},
             {"max_limits: {pids: 100}\n", "berth.yaml:1: limits.pids: expected no more than max_limits.pids (100)"},
-            {"idle:\n    action: hibernate\n", "berth.yaml:2: idle.action: expected one of stop, keep, not \"hibernate\""},
+            {"idle:\n    keep_alive: maybe\n", "berth.yaml:2: idle.keep_alive: expected true or false, not \"maybe\""},
+            {"hibernation: {memory_ceiling: 1MiB}\n",
+             "berth.yaml:1: hibernation.memory_ceiling: expected at least 64MiB, not \"1MiB\""},
             {"idle: {freeze_after: 5}\n",
              "berth.yaml:1: idle.freeze_after: expected a time such as 500ms, 30s, 5m or 2h, not \"5\""},
             {"listen: {address: 0.0.0.0}\n",

@@ -36,9 +36,14 @@ struct Settings {
     int max_workspaces = 2000, max_sandboxes = 400, max_boots = 2;
     struct Idle {
         std::chrono::milliseconds freeze_after{2'000};
-        std::chrono::milliseconds stop_after{1'800'000};     ///< 0 = never
-        std::string action = "stop";                         ///< stop | keep
+        std::chrono::milliseconds hibernate_after{600'000};  ///< 0 = never
+        std::chrono::milliseconds stop_after{0};             ///< 0 = never
+        bool keep_alive = false;
     } idle;
+    struct Hibernation {
+        std::uint64_t disk_bytes = 64ull << 30;              ///< of all memory images together
+        std::uint64_t memory_ceiling = 0;                    ///< of all sandboxes together; 0 = 80 % of the machine's
+    } hibernation;
     struct Network {
         std::vector<std::string> max_allow{"*"};             ///< what a workspace may ask for; "*" = any public host
         std::vector<std::string> insecure_private_addresses; ///< CIDRs that the egress proxy may dial although private

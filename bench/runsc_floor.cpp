@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include <filesystem>
+
 namespace bench {
 namespace {
 
@@ -113,6 +115,50 @@ Clock::duration RunscFloor::exec_true() {
     auto const done = children_.run(std::move(l), kLimit);
     auto const took = Clock::now() - began;
     if (done.exit_code != 0) throw Failure("bare runsc exec failed: " + done.err.substr(0, 300));
+    return took;
+}
+
+void RunscFloor::must(std::vector<std::string> words) const {
+    auto const what = words.front();
+    auto l = launch(std::move(words));
+    auto const null = base::sys::open("/dev/null", O_RDWR).value();
+    l.out = l.err = null.get();  // a sandbox that goes on keeps them
+    auto const done = children_.run(std::move(l), kLimit);
+    if (done.exit_code != 0) throw Failure("bare runsc " + what + " ended with " + std::to_string(done.exit_code));
+}
+
+RunscFloor::SleepAndWake RunscFloor::sleep_and_wake(std::vector<std::string> const& args) {
+    throw_if_interrupted();
+    auto const id = "bench-run-" + std::to_string(++runs_);
+    auto const where = bundle(id, args);
+    auto const image = where + "/image";
+    base::sys::mkdir(image, 0700).value();
+    {
+        auto pipe = base::sys::pipe().value();
+        auto const null = base::sys::open("/dev/null", O_RDWR).value();
+        auto l = launch({"run", "-detach", "-bundle=" + where, id});
+        l.out = pipe.second.get();
+        l.err = null.get();
+        auto const started = children_.run(std::move(l), kLimit);
+        if (started.exit_code != 0) throw Failure("bare runsc run ended with " + std::to_string(started.exit_code));
+        pollfd ready{pipe.first.get(), POLLIN, 0};
+        if (::poll(&ready, 1, static_cast<int>(kLimit.count())) != 1) throw Failure("bare runsc gave no output");
+    }
+    SleepAndWake took;
+    auto began = Clock::now();
+    must({"checkpoint", "-compression=none", "-image-path=" + image, id});
+    for (auto const& file : std::filesystem::directory_iterator(image)) {
+        auto const fd = base::sys::open(file.path().string(), O_RDONLY).value();
+        (void)base::sys::fsync(fd.get(), "flush " + file.path().string()).value();
+    }
+    took.checkpoint = Clock::now() - began;
+    must({"delete", "-force", id});
+    must({"create", "-bundle=" + where, id});
+    began = Clock::now();
+    must({"restore", "-detach", "-bundle=" + where, "-image-path=" + image, id});
+    took.restore = Clock::now() - began;
+    must({"delete", "-force", id});
+    (void)base::remove_tree(where);
     return took;
 }
 

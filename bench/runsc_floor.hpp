@@ -3,6 +3,7 @@
 #include "stats.hpp"
 
 #include <string>
+#include <vector>
 
 namespace bench {
 
@@ -20,11 +21,18 @@ class RunscFloor {
     Clock::duration run_to_first_echo();
     /// `runsc exec ID /bin/true`, from begin to end.
     Clock::duration exec_true();
+    struct SleepAndWake {
+        Clock::duration checkpoint{};  ///< `runsc checkpoint -compression none`, its files flushed
+        Clock::duration restore{};     ///< `runsc restore` into a sandbox that was created before
+    };
+    /// Of a sandbox of its own that runs `args`, once that has written its first byte.
+    SleepAndWake sleep_and_wake(std::vector<std::string> const& args);
 
   private:
     base::Launch launch(std::vector<std::string> words) const;
     std::string bundle(std::string const& name, std::vector<std::string> const& args) const;
     void begin_standing();
+    void must(std::vector<std::string> words) const;
 
     Children& children_;
     std::string directory_, rootfs_;

@@ -39,7 +39,8 @@ ServerUnderTest::ServerUnderTest(Children& children, ServeOptions options)
     auto const yaml = "templates_dir: " + options_.templates +
                       "\nlog_level: warn\nmax_sandboxes: " + std::to_string(options_.max_sandboxes) +
                       "\npools:\n    base:\n        ready: " + std::to_string(options_.ready) +
-                      "\n        awake: " + std::to_string(options_.awake) + "\n";
+                      "\n        awake: " + std::to_string(options_.awake) +
+                      "\ntoolsets: [core, files, lifecycle]\n";
     base::replace_file(config, yaml, 0600).value();
     Streams streams;
     streams.out = base::sys::open(log_, O_WRONLY | O_CREAT | O_APPEND, 0600).value();

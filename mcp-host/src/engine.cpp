@@ -123,7 +123,7 @@ Task<void> Engine::start(Filling filling) {
     features.state_key = key.value();
     auto transfer_key = co_await records_->secret("transfer", 32);
     transfers_->open(transfer_key.value());
-    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools})
+    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools, lifecycle_tools})
         for (auto& tool : group(*tools_)) {
             if (filling == Filling::at_first_call)
                 tool.run = [this, run = std::move(tool.run)](Json arguments, Call& call) {
@@ -137,12 +137,15 @@ Task<void> Engine::start(Filling filling) {
     features.complete = completion(*tools_, features.prompts);
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
     announce_changes(*workspaces_, mcp_->hub());
+    auto image_key = co_await records_->secret("images", 32);
+    if (auto s = open_images(base::Secret(image_key.value())); !s)
+        throw boost::system::system_error(s.error().code, s.error().context);
     auto const report = co_await workspaces_->recover();
     spdlog::info(
-        "recovered: {} workspaces taken back, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers "
-        "removed, {} volumes removed",
-        report.adopted, report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed,
-        report.sandboxes.leftovers_removed, report.forgotten_volumes);
+        "recovered: {} workspaces taken back, {} asleep, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers "
+        "removed, {} volumes and {} memory images removed",
+        report.adopted, report.asleep, report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed,
+        report.sandboxes.leftovers_removed, report.forgotten_volumes, report.forgotten_images);
     if (filling == Filling::at_start) fill();
     workspaces_->start_idle_policy();
     ready_ = true;
@@ -157,6 +160,18 @@ Task<void> Engine::stop(bool stop_all) {
     co_await records_->close();
 }
 
+base::Status Engine::open_images(base::Secret key) {
+    sandbox::LocalImages local;
+    local.directory = options_.data_dir + "/images";
+    local.key = std::move(key);
+    local.max_bytes = options_.settings.hibernation.disk_bytes;
+    auto images = sandbox::open_local_images(pool_, std::move(local));
+    if (!images) return images.error();
+    images_ = std::move(*images);
+    workspaces_->use_images(*images_);
+    return {};
+}
+
 std::string Engine::metrics() const {
     std::string out =
         "# TYPE berth_workspaces gauge\nberth_workspaces " + std::to_string(workspaces_->count()) +
@@ -165,6 +180,23 @@ std::string Engine::metrics() const {
         "\n# TYPE berth_pool_ready gauge\n";
     for (auto const& [name, stock] : sandboxes_->stock())
         out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
+    auto const life = workspaces_->life_counts();
+    out += "# TYPE berth_workspaces_by_state gauge\n";
+    for (auto const& [state, n] : life.states)
+        out += "berth_workspaces_by_state{state=\"" + state + "\"} " + std::to_string(n) + "\n";
+    auto const counter = [&](std::string const& name, std::uint64_t value) {
+        out += "# TYPE " + name + " counter\n" + name + " " + std::to_string(value) + "\n";
+    };
+    counter("berth_hibernations_total", life.hibernated);
+    counter("berth_hibernations_refused_total", life.refused);
+    counter("berth_wakes_total", life.woken);
+    counter("berth_wakes_from_files_total", life.from_files);
+    counter("berth_workspaces_stopped_total", life.stopped);
+    if (images_) {
+        auto const use = images_->use();
+        out += "# TYPE berth_image_bytes gauge\nberth_image_bytes " + std::to_string(use.bytes) +
+               "\n# TYPE berth_images gauge\nberth_images " + std::to_string(use.images) + "\n";
+    }
     return out;
 }
 

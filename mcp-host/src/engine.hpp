@@ -7,6 +7,7 @@
 #include <http/server.hpp>
 #include <mcp/server.hpp>
 #include <sandbox/egress.hpp>
+#include <sandbox/image_store.hpp>
 #include <sandbox/sandboxes.hpp>
 #include <workspace/volume.hpp>
 #include <workspace/workspaces.hpp>
@@ -48,6 +49,7 @@ class Engine {
 
   private:
     Engine(asio::io_context& io, EngineOptions options) : io_(io), options_(std::move(options)) {}
+    base::Status open_images(base::Secret key);
     std::string metrics() const;
     void fill();  ///< once; later calls do nothing
 
@@ -60,6 +62,7 @@ class Engine {
     std::unique_ptr<sandbox::Sandboxes> sandboxes_;
     std::unique_ptr<workspace::VolumeStore> volumes_;
     std::unique_ptr<sandbox::EgressProxy> egress_;
+    std::unique_ptr<sandbox::ImageStore> images_;
     std::unique_ptr<workspace::Workspaces> workspaces_;
     std::unique_ptr<Transfers> transfers_;
     std::unique_ptr<Tools> tools_;

@@ -57,6 +57,17 @@ base::Status flush(std::string const& path, int flags) {
 struct Weight {
     std::uint64_t bytes = 0;                     // allocated, each file once however many names it has
     int images = 0;
+
+    Weight& operator+=(Weight const& more) {
+        bytes += more.bytes;
+        images += more.images;
+        return *this;
+    }
+    Weight& operator-=(Weight const& less) {
+        bytes -= std::min(bytes, less.bytes);
+        images -= std::min(images, less.images);
+        return *this;
+    }
 };
 
 class LocalStore final : public ImageStore, public std::enable_shared_from_this<LocalStore> {
@@ -97,7 +108,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
 
     base::Task<base::Result<ImageInfo>> publish(ImageDraft draft, ImageFacts facts) override {
         auto const self = shared_from_this();
-        auto work = [self, draft, facts = std::move(facts)]() -> base::Result<ImageInfo> {
+        auto work = [self, draft, facts = std::move(facts)]() -> base::Result<std::pair<ImageInfo, Weight>> {
             seal::Manifest m;
             m.info.ref = draft.ref;
             m.info.facts = facts;
@@ -106,13 +117,18 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
             if (!files) return files.error();
             if (files->empty()) return error(errc::invalid, "an image without files");
             m.files = std::move(*files);
-            return self->settle(draft.directory, std::move(m));
+            auto info = self->settle(draft.directory, std::move(m));
+            if (!info) return info.error();
+            return std::pair(*info, weight_of(self->path(draft.ref)));
         };
         auto info = co_await base::blocking(pool_, std::move(work));
-        if (info) forget(draft);
-        else co_await discard(draft);
-        co_await refresh();
-        co_return info;
+        if (!info) {
+            co_await discard(draft);
+            co_return info.error();
+        }
+        forget(draft);
+        weight_ += info->second;
+        co_return std::move(info->first);
     }
 
     base::Task<void> discard(ImageDraft draft) override {
@@ -158,7 +174,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         auto const self = shared_from_this();
         for (auto const* ref : {&from, &to})
             if (auto s = check_names(*ref); !s) co_return s.error();
-        auto work = [self, from, to]() -> base::Result<ImageInfo> {
+        auto work = [self, from, to]() -> base::Result<std::pair<ImageInfo, Weight>> {
             auto m = seal::read(self->path(from), self->options_.key);
             if (!m) return m.error();
             auto const& found = m->info.ref;
@@ -176,12 +192,16 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
                 }
             m->info.ref = to;
             auto info = self->settle(directory, std::move(*m));
-            if (!info) (void)base::remove_tree(directory);
-            return info;
+            if (!info) {
+                (void)base::remove_tree(directory);
+                return info.error();
+            }
+            return std::pair(*info, weight_of(self->path(to)));
         };
         auto info = co_await base::blocking(pool_, std::move(work));
-        co_await refresh();
-        co_return info;
+        if (!info) co_return info.error();
+        weight_ += info->second;
+        co_return std::move(info->first);
     }
 
     base::Task<base::Status> remove(std::string workspace_id, std::string image_id) override {
@@ -192,8 +212,9 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         if (auto s = check_names(ref); !s) co_return s;
         auto work = [self, ref] { return self->take_away(self->path(ref), self->home(ref.workspace_id)); };
         auto removed = co_await base::blocking(pool_, std::move(work));
-        co_await refresh();
-        co_return removed;
+        if (!removed) co_return removed.error();
+        weight_ -= *removed;
+        co_return base::Status();
     }
 
     base::Task<base::Status> remove_workspace(std::string workspace_id) override {
@@ -201,8 +222,9 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         if (!valid_name(workspace_id)) co_return error(errc::invalid, "not a workspace's name: " + workspace_id);
         auto work = [self, workspace_id] { return self->take_away(self->home(workspace_id), {}); };
         auto removed = co_await base::blocking(pool_, std::move(work));
-        co_await refresh();
-        co_return removed;
+        if (!removed) co_return removed.error();
+        weight_ -= *removed;
+        co_return base::Status();
     }
 
     base::Task<base::Result<std::vector<ImageInfo>>> list(std::string workspace_id) override {
@@ -266,16 +288,38 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         return m.info;
     }
 
-    // On the pool. Out of sight first, so that a crash in between leaves nothing that looks like an image.
-    base::Status take_away(std::string const& directory, std::string const& parent) const {
+    // On the pool. Out of sight first, so that a crash in between leaves nothing that looks like an image. What it weighed.
+    base::Result<Weight> take_away(std::string const& directory, std::string const& parent) const {
         auto const grave = aside() + "/" + base::random_id();
         auto moved = base::sys::rename(directory, grave);
         if (!moved) {
-            if (moved.error().code.value() == ENOENT) return {};
-            return moved;
+            if (moved.error().code.value() == ENOENT) return Weight{};
+            return moved.error();
         }
-        if (!parent.empty()) (void)::rmdir(parent.c_str());     // when that was its last
-        return base::remove_tree(grave);
+        Weight gone;
+        if (!parent.empty()) {
+            (void)::rmdir(parent.c_str());                       // when that was its last
+            gone = weight_of(grave);
+        } else {
+            std::error_code ec;
+            for (std::filesystem::directory_iterator it(grave, ec), end; !ec && it != end; it.increment(ec))
+                gone += weight_of(it->path().string());
+        }
+        if (auto s = base::remove_tree(grave); !s) return s.error();
+        return gone;
+    }
+
+    // What comes or goes with one image: files that others share weigh nothing.
+    static Weight weight_of(std::string const& directory) {
+        Weight out;
+        out.images = 1;
+        std::error_code ec;
+        for (std::filesystem::directory_iterator f(directory, ec), end; !ec && f != end; f.increment(ec)) {
+            struct stat st{};
+            if (::lstat(f->path().c_str(), &st) == 0 && st.st_nlink < 2)
+                out.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+        }
+        return out;
     }
 
     template <class Visit>
@@ -306,7 +350,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         return out;
     }
 
-    // Looks again rather than adding up, since files are shared between images. Some microseconds an image, off the thread.
+    // All of it again, at start: some microseconds an image, off the thread. From then on what comes and goes is added up.
     base::Task<void> refresh() {
         auto const self = shared_from_this();
         auto work = [self] { return self->weigh(); };

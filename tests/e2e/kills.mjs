@@ -3,42 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ledger, randomFrom } from './lib/ledger.mjs';
-import { groupParents, groups, loops, mounts, processes, slots, volumes } from './lib/remains.mjs';
+import { groupParents, loops, mounts, processes, slots, unaccounted, volumes } from './lib/remains.mjs';
 import { suite } from './lib/suite.mjs';
 
 const kills = Number(process.env.KILLS ?? 200);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-/** '' when every slot, group, mount, loop device, volume and process is accounted for, else the first that is not. */
-async function unaccounted(berth, workspaces) {
-    const slot = new Set(slots(berth.data));
-    for (const name of groups(berth.data)) if (!slot.has(name)) return `group ${name}`;
-    for (const [pid, command] of processes(`${berth.data}/sandboxes/slots`)) {
-        const name = command.split(`${berth.data}/sandboxes/slots/`)[1].split(/[/ ]/)[0];
-        if (!slot.has(name)) return `process ${pid}: ${command}`;
-    }
-    const volume = new Set(volumes(berth.data));
-    for (const name of volume) {
-        if (!name.startsWith('.') && !workspaces.has(name)) return `volume ${name}`;
-    }
-    for (const name of workspaces) if (!volume.has(name)) return `no volume for ${name}`;
-    for (const point of [...mounts(`${berth.data}/volumes`), ...loops(`${berth.data}/volumes`)]) {
-        const name = point.slice(`${berth.data}/volumes/`.length).split('/')[0];
-        if (!volume.has(name)) return `mount or loop device of ${point}`;
-    }
-    for (const point of mounts(`${berth.data}/sandboxes/slots`)) {
-        const name = point.slice(`${berth.data}/sandboxes/slots/`.length).split('/')[0];
-        if (!slot.has(name)) return `mount ${point}`;
-    }
-    const headers = { Authorization: `Bearer ${berth.token}` };
-    const metrics = await (await fetch(berth.url.replace('/mcp', '/metrics'), { headers })).text();
-    const known = Number(metrics.match(/^berth_sandboxes (\d+)$/m)[1]);
-    if (known !== slot.size) return `${slot.size} slots, of which the server knows ${known}`;
-    const stock = [...volume].filter((name) => name.startsWith('.'));
-    if (stock.length > 4) return `volumes ${stock}`;
-    return '';
-}
 
 suite((berth) => {
     test(`nothing acknowledged is lost over ${kills} kills (SEED=${seed})`, { timeout: 1_200_000 }, async (t) => {

@@ -53,7 +53,7 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
     s.env = r.env;
     s.allow = r.allow;
     s.idle = r.idle.value_or(
-        IdlePolicy{config.idle.freeze_after, config.idle.stop_after, config.idle.action == "keep"});
+        IdlePolicy{config.idle.freeze_after, config.idle.hibernate_after, config.idle.stop_after, config.idle.keep_alive});
     constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
     for (auto const& ok : {
              at_most(
@@ -154,10 +154,10 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     auto w = std::make_shared<Workspace>(io.get_executor(), std::move(record));
     auto turn = co_await w->turn.take();
     table.emplace(w->record.id, w);
-    w->starting = true;
+    w->happens(Event::start);
 
     auto [taken, volume] =
-        co_await (sandboxes.take(template_name) && volumes.create(w->record.volume, w->settings.disk_bytes));
+        co_await (take(template_name, kNewSandbox) && volumes.create(w->record.volume, w->settings.disk_bytes));
     Status made;
     if (!taken)
         made = taken.error();
@@ -168,11 +168,11 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     Created created;
     First const first{request, created.note};
     if (made) made = co_await start(w, std::move(*taken), *volume, &first);
-    w->starting = false;
+    else w->happens(Event::failed);
     if (!made) {
         auto const failed = made.error();
         table.erase(w->record.id);
-        w->deleted = true;
+        w->happens(Event::remove);
         (void)co_await volumes.remove(w->record.volume);
         co_return failed;
     }

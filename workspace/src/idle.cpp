@@ -10,12 +10,46 @@ namespace {
 constexpr base::milliseconds kTick{500};
 // While commands run, look again after this long: their end is what starts the idle time.
 constexpr base::milliseconds kBusyLook{5'000};
+// How often the use of memory is looked at; over how long that of processors is, and from which share of one
+// on it is work.
+constexpr base::milliseconds kUsageLook{1'000}, kWorkLook{5'000};
+constexpr double kWork = 0.1;
+constexpr int kRestingAtOnce = 2;
 
 long long ms_since(base::Clock::time_point t) {
     return std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - t).count();
 }
 
+// Work inside counts as use, whoever began it: a build goes on though nobody asks for it.
+void look_at_usage(Workspace& w) {
+    if (w.state != State::running || !w.sandbox || ms_since(w.usage_seen) < kUsageLook.count()) return;
+    auto const used = w.sandbox->usage();
+    if (!used) return;
+    w.usage_seen = base::Clock::now();
+    w.memory_bytes = used->memory_bytes;
+    auto const span = ms_since(w.cpu_seen);
+    if (span < kWorkLook.count() && used->cpu_ms >= w.cpu_ms) return;
+    bool const seen_before = span < 2 * kWorkLook.count() && used->cpu_ms >= w.cpu_ms;
+    if (seen_before && static_cast<double>(used->cpu_ms - w.cpu_ms) > kWork * static_cast<double>(span))
+        w.used();
+    w.cpu_ms = used->cpu_ms;
+    w.cpu_seen = w.usage_seen;
+}
+
 }  // namespace
+
+IdleFacts Workspaces::Impl::idle_facts(Workspace const& w) const {
+    IdleFacts facts;
+    facts.state = w.state;
+    facts.in_use = w.in_use();
+    facts.kept = w.settings.idle.keep_alive;
+    facts.refused = !images || base::Clock::now() < w.sleep_again;
+    facts.idle_ms = ms_since(w.last_used);
+    facts.freeze_after_ms = w.settings.idle.freeze_after.count();
+    facts.hibernate_after_ms = w.settings.idle.hibernate_after.count();
+    facts.stop_after_ms = w.settings.idle.stop_after.count();
+    return facts;
+}
 
 Task<void> Workspaces::Impl::idle_loop() {
     while (!stopping) {
@@ -24,50 +58,69 @@ Task<void> Workspaces::Impl::idle_loop() {
         if (ec || stopping) co_return;
         std::vector<Ptr> due;
         for (auto const& [id, w] : table) {
-            if (!w->sandbox || w->starting || w->deleted || base::Clock::now() < w->look_again) continue;
-            IdleFacts const facts{w->leases > 0,
-                                  w->sandbox->frozen(),
-                                  w->settings.idle.keep,
-                                  ms_since(w->last_used),
-                                  w->settings.idle.freeze_after.count(),
-                                  w->settings.idle.stop_after.count()};
-            if (idle_step(facts) != IdleStep::none) due.push_back(w);
+            look_at_usage(*w);
+            if (base::Clock::now() >= w->look_again && idle_step(idle_facts(*w)) != IdleStep::none)
+                due.push_back(w);
         }
-        for (auto const& w : due) co_await idle_look(w);
+        // A sleep takes a second for each gigabyte: a few at once, while the others are still frozen in time.
+        for (auto const& w : due) {
+            bool const quick = idle_step(idle_facts(*w)) == IdleStep::freeze;
+            if (!quick && resting >= kRestingAtOnce) continue;
+            if (quick)
+                co_await idle_look(w);
+            else
+                asio::co_spawn(io, rest(w), asio::detached);
+        }
     }
 }
 
+Task<void> Workspaces::Impl::rest(Ptr w) {
+    ++resting;
+    co_await idle_look(w);
+    --resting;
+}
+
 Task<void> Workspaces::Impl::idle_look(Ptr w) {
-    auto held = co_await w->turn.take();
-    if (!w->sandbox || !w->sandbox->alive() || w->leases > 0 || w->deleted) co_return;
-    if (!w->sandbox->frozen()) {
-        auto known = co_await w->sandbox->guest().processes();
-        if (!known || w->leases > 0) co_return;
-        if (std::any_of(known->begin(), known->end(), [](auto const& p) { return p.running; })) {
-            w->look_again = base::Clock::now() + kBusyLook;
-            w->used();
-            co_return;
+    auto held = w->turn.try_take();
+    if (!held || stopping) co_return;
+    auto facts = idle_facts(*w);
+    if (is_awake(w->state)) {
+        if (!w->sandbox || !w->sandbox->alive()) co_return;
+        // A frozen one had nothing running.
+        if (!w->sandbox->frozen()) {
+            auto known = co_await w->sandbox->guest().processes();
+            if (!known || w->in_use()) co_return;
+            for (auto const& p : *known) {
+                if (!p.running) continue;
+                facts.running = true;
+                auto const it = processes.find(p.id);
+                if (it != processes.end() && it->second.keep_alive) facts.kept = true;
+            }
+            facts.idle_ms = ms_since(w->last_used);
+            if (facts.running) w->look_again = base::Clock::now() + kBusyLook;
         }
     }
-    IdleFacts const facts{false,
-                          w->sandbox->frozen(),
-                          w->settings.idle.keep,
-                          ms_since(w->last_used),
-                          w->settings.idle.freeze_after.count(),
-                          w->settings.idle.stop_after.count()};
+    auto const seconds = ms_since(w->last_used) / 1000;
     switch (idle_step(facts)) {
         case IdleStep::none:
             break;
         case IdleStep::freeze:
             if (auto s = w->sandbox->freeze(); !s)
                 spdlog::warn("workspace {}: {}", w->record.id, s.error().message());
-            else
+            else {
+                w->happens(Event::freeze);
                 tell(*w);
+            }
             break;
+        case IdleStep::hibernate: {
+            spdlog::info("workspace {}: idle for {} s, hibernates", w->record.id, seconds);
+            HibernateRequest const request;
+            (void)co_await hibernate(w, request);
+            break;
+        }
         case IdleStep::stop:
-            spdlog::info("workspace {}: idle for {} s, stopped; its files stay", w->record.id,
-                         ms_since(w->last_used) / 1000);
-            (void)co_await put_to_sleep(w, "");
+            spdlog::info("workspace {}: idle for {} s, stopped; its files stay", w->record.id, seconds);
+            (void)co_await put_to_rest(w, "it was idle for " + std::to_string(seconds) + " s");
             break;
     }
 }

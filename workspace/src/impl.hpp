@@ -17,7 +17,8 @@ struct Workspaces::Impl {
           volumes(volumes_),
           egress(egress_),
           idle_timer(io_),
-          creating(io_.get_executor()) {}
+          creating(io_.get_executor()),
+          making_room(io_.get_executor()) {}
 
     using Ptr = std::shared_ptr<Workspace>;
 
@@ -27,18 +28,38 @@ struct Workspaces::Impl {
     View view(Workspace const&) const;
     void tell(Workspace const&, bool list = false) const;  ///< its state changed; `list`: it came or went
 
-    // lifecycle.cpp: every change of a workspace's sandbox. The caller holds the workspace's turn.
+    // starting.cpp: up from the files, down to them. As everything that changes a workspace's sandbox: the
+    // caller holds its turn.
     struct First {  ///< what a new workspace is furnished with, before anyone can find it
         CreateRequest const& request;
         std::string& note;
     };
+    /// From `starting` to `running` or back to `stopped`.
     Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, First const* first);
-    Task<Status> wake(Ptr w, bool& restarted);
-    Task<Status> put_to_sleep(Ptr w, std::string why);  ///< destroy the sandbox, keep the files
+    Task<Result<sandbox::Taken>> take(std::string template_name,
+                                      std::uint64_t memory);  ///< making room when there is none
+    Task<Status> bring_up(Ptr w, Arrival* arrival);           ///< thaws, wakes or starts
+    Task<Status> start_from_files(Ptr w);
+    Task<Status> put_to_rest(Ptr w, std::string why);  ///< ends sandbox or image, keeps the files
     Task<Status> destroy(Ptr w);
     Status equip(Ptr const& w);  ///< death handler and egress for w->sandbox
-    Task<void> keep_tails(Ptr w);
-    Task<void> bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead, sandbox::Death death);
+    /// Keeps what commands wrote last; `ending`: they are told as ended.
+    Task<void> keep_tails(Ptr w, bool ending);
+    std::vector<registry::ProcessRecord> lose_processes(Ptr const& w, std::string reason);
+    /// Those that went with an image; what was kept of their output stays.
+    Task<void> end_processes(Ptr w, std::string reason);
+    Task<void> bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead);
+    Task<void> bury_held(Ptr w);  ///< w->sandbox is dead
+
+    // sleeping.cpp, waking.cpp: memory to disk and back
+    Task<Result<Slept>> hibernate(Ptr w, HibernateRequest request);
+    Task<Status> checkpoint(Ptr w, Slept* slept);
+    Task<void> put_away(Ptr w);
+    Task<void> see_off(Ptr w);  ///< until nothing of a sandbox that sleeps holds the files
+    /// An error means that the image is as good as before. With `unusable` it can never be loaded, and the
+    /// state is `stopped`.
+    Task<Status> wake_image(Ptr w, Arrival* arrival, std::string* unusable);
+    void forget_image(registry::ImageRecord image);  ///< removes its bytes, in the background
 
     // create.cpp
     Task<Result<Created>> create(std::string owner, CreateRequest request);
@@ -47,11 +68,25 @@ struct Workspaces::Impl {
 
     // recovery.cpp
     Task<RecoveryReport> recover();
+    Task<void> recover_one(Ptr w, RecoveryReport* report);
+    Task<Status> take_back(Ptr w);
+    Task<int> forget_stray_images(std::vector<registry::ImageRecord> known);
     Task<void> relearn_processes(Ptr w);
 
     // idle.cpp
     Task<void> idle_loop();
     Task<void> idle_look(Ptr w);
+    Task<void> rest(Ptr w);
+    IdleFacts idle_facts(Workspace const&) const;
+
+    // room.cpp
+    Task<Status> make_room(std::uint64_t bytes, bool slot);
+    /// Every slot was taken; true when it is worth asking again.
+    Task<bool> wait_for_slot(std::uint64_t bytes, int tries);
+    Ptr longest_idle() const;
+    std::uint64_t memory_in_use() const;
+    std::uint64_t memory_ceiling() const;
+    std::uint64_t memory_left();  ///< of the machine
 
     asio::io_context& io;
     base::BlockingPool& pool;
@@ -60,15 +95,29 @@ struct Workspaces::Impl {
     sandbox::Sandboxes& sandboxes;
     VolumeStore& volumes;
     sandbox::EgressProxy& egress;
+    sandbox::ImageStore* images = nullptr;
     std::unordered_map<std::string, Ptr> table;
     std::unordered_map<std::string, registry::ProcessRecord>
         processes;  ///< started by this server, newest state known
     std::function<void(Change const&)> changed;
     asio::steady_timer idle_timer;
     Turn creating;  ///< for requests that name something which must be unique
+    Turn making_room;
+    base::Clock::time_point memory_seen{};
+    std::uint64_t memory_seen_left = 0;
+    LifeCounts counts;
+    int resting = 0;     ///< workspaces that the idle policy puts to sleep or stops right now
+    int background = 0;  ///< clean-ups that go on by themselves
     bool stopping = false;
 };
 
+/// Memory that a booted sandbox takes at first.
+inline constexpr std::uint64_t kNewSandbox = 32ull << 20;
+
+inline double elapsed_ms(base::Clock::time_point since) {
+    return std::chrono::duration<double, std::milli>(base::Clock::now() - since).count();
+}
 std::int64_t now_ms();
+sandbox::GuestSetup setup_for(Workspace const&);
 
 }  // namespace workspace

@@ -3,65 +3,137 @@
 #include <spdlog/spdlog.h>
 
 namespace workspace {
+namespace {
+
+constexpr std::size_t kProcessesAsked = 1'000;
+
+}  // namespace
 
 // Records of processes are written a little after the fact, so a crash may have lost the newest; the guest
-// has them all.
+// has them all. Which of them are to be kept going only the records know.
 Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
+    auto stored = co_await records.processes_of(w->record.id, kProcessesAsked);
     auto seen = co_await w->sandbox->guest().processes();
-    if (!seen) co_return;
+    if (!stored || !seen) co_return;
+    std::map<std::string, registry::ProcessRecord> known;
+    for (auto& p : *stored) known.emplace(p.id, std::move(p));
     for (auto const& p : *seen) {
-        auto stored = co_await records.process(p.id);
-        if (!stored || stored->has_value()) continue;
-        auto record = record_of(w->record.id, w->record.generation, "", p);
-        records.put_process_lazy(record);
+        auto const before = known.find(p.id);
+        auto record = record_of(w->record.id, w->record.generation,
+                                before == known.end() ? "" : before->second.command, p);
+        record.keep_alive = before != known.end() && before->second.keep_alive;
+        if (before == known.end()) records.put_process_lazy(record);
         processes.insert_or_assign(p.id, std::move(record));
     }
+}
+
+// The sandbox that the record names, when it lives, answers, and was set up for this workspace.
+Task<Status> Workspaces::Impl::take_back(Ptr w) {
+    auto sandbox = co_await sandboxes.adopt(w->record.slot);
+    if (!sandbox) co_return sandbox.error();
+    auto ready = co_await (*sandbox)->guest().configured_for(w->record.id);
+    w->sandbox = *sandbox;
+    if (ready && *ready && equip(w)) {
+        co_await relearn_processes(w);
+        co_return Status();
+    }
+    // Claimed, but the crash came before it was set up: its files are as good as new.
+    w->sandbox.reset();
+    (void)co_await (*sandbox)->destroy();
+    co_return base::error(base::errc::unavailable, "the server stopped while it was being started");
+}
+
+Task<void> Workspaces::Impl::recover_one(Ptr w, RecoveryReport* report) {
+    auto const found = state_from(w->record.state);
+    auto const way = way_out(found);
+    w->state = way.otherwise;
+    if (way.finish_delete) co_return;
+    Status back = base::error(base::errc::not_found, "");
+    if (way.adopt) back = co_await take_back(w);
+    auto after = w->record;
+    registry::ImageChange change;
+    if (way.adopt && back) {
+        ++report->adopted;
+        w->state = State::running;
+        w->memory_bytes = kNewSandbox;
+        after.state = recorded(State::running);
+        if (w->image) {
+            // It came back with its memory and goes on: the image is behind from here on.
+            change.remove.push_back(w->image->image);
+            after.fidelity = "memory";
+            after.fidelity_reason.clear();
+        }
+    } else if (way.otherwise == State::hibernated && w->image) {
+        ++report->asleep;
+        after.state = recorded(State::hibernated);
+        after.slot.clear();
+    } else if (found != State::stopped) {
+        ++report->stopped;
+        w->state = State::stopped;
+        after.state = recorded(State::stopped);
+        after.slot.clear();
+        after.last_error = "lost over a restart of the server: " +
+                           (way.adopt ? back.error().message() : "its memory image is not recorded");
+        after.fidelity_reason = after.last_error;
+    }
+    if (after.state != w->record.state || after.slot != w->record.slot || !change.remove.empty()) {
+        w->record = after;
+        (void)co_await records.update_workspace_images(std::move(after), change);
+    }
+    if (w->state != State::hibernated) w->image.reset();
+}
+
+// Images that no record names: a crash came between their publication and the commit, or between a commit and
+// their removal.
+Task<int> Workspaces::Impl::forget_stray_images(std::vector<registry::ImageRecord> known) {
+    if (!images) co_return 0;
+    auto swept = co_await images->sweep();
+    int removed = swept ? *swept : 0;
+    auto there = co_await images->list("");
+    if (!there) co_return removed;
+    for (auto const& image : *there) {
+        bool const named = std::any_of(known.begin(), known.end(), [&](auto const& r) {
+            return r.workspace == image.ref.workspace_id && r.image == image.ref.image_id;
+        });
+        if (named) continue;
+        auto gone = co_await images->remove(image.ref.workspace_id, image.ref.image_id);
+        removed += gone.has_value();
+    }
+    co_return removed;
 }
 
 Task<RecoveryReport> Workspaces::Impl::recover() {
     RecoveryReport report;
     auto all = co_await records.workspaces();
     if (!all) throw boost::system::system_error(all.error().code, "read workspaces: " + all.error().context);
-    std::set<std::string> volume_ids;
-    std::vector<Ptr> doomed;
+    auto pictures = co_await records.images();
+    if (!pictures)
+        throw boost::system::system_error(pictures.error().code, "read images: " + pictures.error().context);
+    std::set<std::string> volume_ids, guests;
     for (auto& record : *all) {
-        auto w = std::make_shared<Workspace>(io.get_executor(), record);
         volume_ids.insert(record.volume);
-        table.emplace(record.id, w);
+        auto const id = record.id;
+        table.emplace(id, std::make_shared<Workspace>(io.get_executor(), std::move(record)));
     }
+    for (auto const& image : *pictures) {
+        guests.insert(image.guest_build);
+        if (image.kind != "sleep") continue;
+        auto const& w = table.at(image.workspace);
+        auto const state = state_from(w->record.state);
+        if (state == State::hibernated || state == State::waking) w->image = image;
+    }
+    sandboxes.keep_guests(std::move(guests));
+    std::vector<Ptr> doomed;
+    std::vector<registry::ImageRecord> named;
     for (auto const& [id, w] : std::map<std::string, Ptr>(table.begin(), table.end())) {
-        switch (recovery_step(state_from(w->record.state))) {
-            case RecoveryStep::keep:
-                break;
-            case RecoveryStep::finish_delete:
-                doomed.push_back(w);
-                break;
-            case RecoveryStep::adopt_or_stop: {
-                auto sandbox = co_await sandboxes.adopt(w->record.slot);
-                std::string why = sandbox ? "" : sandbox.error().message();
-                if (sandbox) {
-                    auto ready = co_await (*sandbox)->guest().configured_for(id);
-                    w->sandbox = *sandbox;
-                    if (ready && *ready && equip(w)) {
-                        ++report.adopted;
-                        co_await relearn_processes(w);
-                        break;
-                    }
-                    // Claimed, but the crash came before it was set up: its files are as good as new.
-                    w->sandbox.reset();
-                    (void)co_await (*sandbox)->destroy();
-                    why = "the server stopped while it was being started";
-                }
-                w->record.state = to_string(State::stopped);
-                w->record.slot.clear();
-                w->record.last_error = "lost over a restart of the server: " + why;
-                (void)co_await records.update_workspace(w->record);
-                ++report.stopped;
-                break;
-            }
-        }
+        co_await recover_one(w, &report);
+        if (w->deleted()) doomed.push_back(w);
+        if (w->image) named.push_back(*w->image);
     }
+    for (auto const& image : *pictures)
+        if (image.kind != "sleep") named.push_back(image);
     report.sandboxes = co_await sandboxes.sweep();
+    report.forgotten_images = co_await forget_stray_images(std::move(named));
     for (auto const& w : doomed) {
         spdlog::info("workspace {}: finishing its deletion", w->record.id);
         (void)co_await destroy(w);

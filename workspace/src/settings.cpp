@@ -11,7 +11,8 @@ base::Json to_json(Settings const& s) {
             {"disk_bytes", s.disk_bytes},
             {"freeze_after_ms", s.idle.freeze_after.count()},
             {"stop_after_ms", s.idle.stop_after.count()},
-            {"keep", s.idle.keep}};
+            {"hibernate_after_ms", s.idle.hibernate_after.count()},
+            {"keep_alive", s.idle.keep_alive}};
 }
 
 Settings settings_from(base::Json const& j) {
@@ -25,7 +26,8 @@ Settings settings_from(base::Json const& j) {
     s.disk_bytes = j.value("disk_bytes", s.disk_bytes);
     s.idle.freeze_after = base::milliseconds(j.value("freeze_after_ms", s.idle.freeze_after.count()));
     s.idle.stop_after = base::milliseconds(j.value("stop_after_ms", s.idle.stop_after.count()));
-    s.idle.keep = j.value("keep", s.idle.keep);
+    s.idle.hibernate_after = base::milliseconds(j.value("hibernate_after_ms", s.idle.hibernate_after.count()));
+    s.idle.keep_alive = j.value("keep_alive", s.idle.keep_alive);
     return s;
 }
 

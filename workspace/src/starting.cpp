@@ -1,5 +1,5 @@
-// Starting, stopping and ending a workspace's sandbox. Records go first; what a crash in between leaves,
-// recovery.cpp finishes.
+// A workspace's sandbox from its files, and its end. Records go first; what a crash in between leaves, recovery.cpp
+// finishes.
 #include "impl.hpp"
 #include <base/timeout.hpp>
 
@@ -10,7 +10,30 @@ namespace workspace {
 namespace {
 
 constexpr std::size_t kTailBytes = 64 * 1024;  // of each command's output, kept once its sandbox is gone
+constexpr std::size_t kProcessesEnded = 1'000;
 constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
+
+/// Counts as use of its workspace while it is open.
+class CountedStream final : public sandbox::GuestStream {
+  public:
+    CountedStream(std::unique_ptr<sandbox::GuestStream> inner, std::shared_ptr<Workspace> w)
+        : inner_(std::move(inner)), workspace_(std::move(w)) {
+        ++workspace_->streams;
+    }
+    ~CountedStream() override {
+        --workspace_->streams;
+        workspace_->used();
+    }
+    Task<Result<std::size_t>> read_some(asio::mutable_buffer buffer) override { return inner_->read_some(buffer); }
+    Task<Status> write(asio::const_buffer bytes) override { return inner_->write(bytes); }
+    void shutdown_write() override { inner_->shutdown_write(); }
+
+  private:
+    std::unique_ptr<sandbox::GuestStream> inner_;
+    std::shared_ptr<Workspace> workspace_;
+};
+
+}  // namespace
 
 sandbox::GuestSetup setup_for(Workspace const& w) {
     sandbox::GuestSetup setup;
@@ -21,8 +44,6 @@ sandbox::GuestSetup setup_for(Workspace const& w) {
     setup.max_processes = w.settings.limits.pids;
     return setup;
 }
-
-}  // namespace
 
 sandbox::Limits host_limits(sandbox::Limits limits) {
     limits.pids = limits.pids * 5 / 2 + 100;
@@ -36,16 +57,16 @@ Status Workspaces::Impl::equip(Ptr const& w) {
     std::weak_ptr<Workspace> const weak = w;
     w->sandbox->guest().on_egress([this, weak](std::unique_ptr<sandbox::GuestStream> stream) {
         if (auto self = weak.lock()) {
-            self->used();
-            egress.serve(std::move(stream), self->record.id, self->policy);
+            auto counted = std::make_unique<CountedStream>(std::move(stream), self);
+            egress.serve(std::move(counted), self->record.id, self->policy);
         }
     });
     std::weak_ptr<sandbox::Sandbox> const weak_sandbox = w->sandbox;
-    w->sandbox->on_death([this, weak, weak_sandbox](sandbox::Death const& death) {
+    w->sandbox->on_death([this, weak, weak_sandbox](sandbox::Death const&) {
         auto self = weak.lock();
         auto dead = weak_sandbox.lock();
         if (!self || !dead || self->sandbox != dead || stopping) return;
-        asio::co_spawn(io, bury(self, dead, death), asio::detached);
+        asio::co_spawn(io, bury(self, dead), asio::detached);
     });
     return {};
 }
@@ -58,12 +79,13 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
                                      First const* first) {
     using namespace asio::experimental::awaitable_operators;
     auto const before = w->record;
-    w->record.state = to_string(State::running);
+    w->record.state = recorded(State::starting);
     w->record.slot = taken.sandbox->slot_id();
     w->record.generation += 1;
     w->record.last_error.clear();
     w->record.active_ms = now_ms();
     w->sandbox = taken.sandbox;
+    w->memory_bytes = kNewSandbox;
 
     auto prepare = [](Impl* self, Ptr target, std::shared_ptr<Volume> files) -> Task<Status> {
         if (auto s = target->sandbox->set_limits(host_limits(target->settings.limits)); !s) co_return s;
@@ -78,69 +100,78 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
         if (!settled) co_return settled;
         co_return co_await self->records.insert_workspace(target->record);
     };
-    Status prepared, recorded;
+    Status prepared, committed;
     bool stored = false;
     if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
         prepared = co_await prepare(this, w, volume);
         if (prepared) prepared = co_await furnish(w, first->request, first->note);
         if (prepared) {
-            recorded = co_await insert(this, w);
-            stored = recorded.has_value();
+            committed = co_await insert(this, w);
+            stored = committed.has_value();
         }
     } else {
         auto commit = first ? insert(this, w) : records.update_workspace(w->record);
-        auto [committed, done] = co_await (std::move(commit) && prepare(this, w, volume));
+        auto [written, done] = co_await (std::move(commit) && prepare(this, w, volume));
         prepared = done;
-        recorded = committed;
-        stored = recorded.has_value();
+        committed = written;
+        stored = committed.has_value();
     }
-    if (recorded && prepared) co_return Status();
+    if (committed && prepared) {
+        w->happens(Event::started);
+        co_return Status();
+    }
 
-    auto failed = recorded ? prepared.error() : recorded.error();
+    auto failed = committed ? prepared.error() : committed.error();
     auto sandbox = std::exchange(w->sandbox, nullptr);
     (void)co_await sandbox->destroy();
     auto const generation = w->record.generation;
     w->record = before;
     w->record.generation = generation;
     w->record.slot.clear();
-    w->record.state = to_string(State::stopped);
+    w->record.state = recorded(State::stopped);
+    w->happens(Event::failed);
     if (!first && stored) (void)co_await records.update_workspace(w->record);
     if (first && stored) (void)co_await records.delete_workspace(w->record.id);
     co_return base::wrap(std::move(failed), "start workspace " + w->record.id);
 }
 
-Task<Status> Workspaces::Impl::wake(Ptr w, bool& restarted) {
-    if (w->deleted)
-        co_return base::error(base::errc::not_found, "workspace " + w->record.id + " was deleted");
-    if (w->sandbox && w->sandbox->alive()) {
-        if (!w->sandbox->frozen()) co_return Status();
-        auto thawed = w->sandbox->thaw();
-        if (thawed) tell(*w);
-        co_return thawed;
+Task<Result<sandbox::Taken>> Workspaces::Impl::take(std::string template_name, std::uint64_t memory) {
+    auto room = co_await make_room(memory, false);
+    if (!room) co_return room.error();
+    auto taken = co_await sandboxes.take(template_name);
+    for (int tries = 0; !taken && base::is(taken.error(), base::errc::busy); ++tries) {
+        bool const again = co_await wait_for_slot(memory, tries);
+        if (!again) break;
+        taken = co_await sandboxes.take(template_name);
     }
-    w->starting = true;
+    co_return taken;
+}
+
+Task<Status> Workspaces::Impl::start_from_files(Ptr w) {
+    w->happens(Event::start);
     auto volume = co_await volumes.open_volume(w->record.volume);
     if (!volume) {
-        w->starting = false;
+        w->happens(Event::failed);
         co_return base::wrap(volume.error(), "open the files of " + w->record.id);
     }
-    auto taken = co_await sandboxes.take(w->record.template_name);
+    auto taken = co_await take(w->record.template_name, kNewSandbox);
     if (!taken) {
-        w->starting = false;
+        w->happens(Event::failed);
         co_return taken.error();
     }
+    w->record.fidelity = "files";
+    if (w->record.fidelity_reason.empty())
+        w->record.fidelity_reason = w->record.last_error.empty() ? "it was stopped" : w->record.last_error;
     auto started = co_await start(w, std::move(*taken), std::move(*volume), nullptr);
-    w->starting = false;
-    restarted = started.has_value();
-    if (restarted) tell(*w);
     co_return started;
 }
 
 // What commands wrote last, so that it can be read after their sandbox is gone.
-Task<void> Workspaces::Impl::keep_tails(Ptr w) {
+Task<void> Workspaces::Impl::keep_tails(Ptr w, bool ending) {
     if (!w->sandbox || !w->sandbox->alive()) co_return;
     if (w->sandbox->frozen() && !w->sandbox->thaw()) co_return;
-    auto known = co_await w->sandbox->guest().processes();
+    auto const sandbox = w->sandbox;
+    auto known = co_await sandbox->guest().processes();
     if (!known) co_return;
     std::vector<registry::ProcessRecord> out;
     std::size_t const skip = known->size() > kTailsKept ? known->size() - kTailsKept : 0;
@@ -149,76 +180,122 @@ Task<void> Workspaces::Impl::keep_tails(Ptr w) {
         auto const found = processes.find(p.id);
         auto record = record_of(w->record.id, w->record.generation,
                                 found == processes.end() ? "" : found->second.command, p);
-        if (p.running) {
+        if (found != processes.end()) record.keep_alive = found->second.keep_alive;
+        if (p.running && ending) {
             record.running = false;
             record.reason = "stopped";
             record.ended_ms = now_ms();
         }
         std::uint64_t const from = p.total_bytes > kTailBytes ? p.total_bytes - kTailBytes : 0;
-        auto tail = co_await w->sandbox->guest().read(p.id, from, kTailBytes, base::milliseconds(0));
+        auto tail = co_await sandbox->guest().read(p.id, from, kTailBytes, base::milliseconds(0));
         if (tail) {
             record.tail = std::move(tail->output);
             record.tail_offset = tail->offset;
         }
-        processes.erase(p.id);
+        if (ending) processes.erase(p.id);
         out.push_back(std::move(record));
     }
     if (!out.empty()) (void)co_await records.put_processes(std::move(out));
 }
 
-Task<Status> Workspaces::Impl::put_to_sleep(Ptr w, std::string why) {
-    if (!w->sandbox) co_return Status();
-    co_await keep_tails(w);
-    auto sandbox = std::exchange(w->sandbox, nullptr);
-    w->record.state = to_string(State::stopped);
-    w->record.slot.clear();
-    w->record.last_error = std::move(why);
-    auto recorded = sandbox ? co_await records.update_workspace(w->record) : Status();
-    if (sandbox) (void)co_await sandbox->destroy();
+Task<Status> Workspaces::Impl::put_to_rest(Ptr w, std::string why) {
+    if (w->state == State::stopped || w->deleted()) co_return Status();
+    co_await keep_tails(w, true);
+    auto resting = w->record;
+    resting.state = recorded(State::stopping);
+    resting.slot.clear();
+    resting.fidelity_reason = why.empty() ? "only its files were kept, by wish" : std::move(why);
+    resting.last_error.clear();
+    registry::ImageChange change;
+    if (w->image) change.remove.push_back(w->image->image);
+    auto noted = co_await records.update_workspace_images(resting, change);
+    if (!noted) co_return noted;
+    w->record = std::move(resting);
+    w->happens(Event::stop);
+    ++counts.stopped;
+    if (auto image = std::exchange(w->image, std::nullopt)) {
+        co_await end_processes(w, "stopped");
+        forget_image(std::move(*image));
+    }
+    if (auto sandbox = std::exchange(w->sandbox, nullptr)) {
+        (void)co_await sandbox->destroy();
+        w->happens(Event::ended);
+    }
+    w->memory_bytes = 0;
+    co_await see_off(w);
     (void)co_await volumes.release(w->record.volume);
     tell(*w);
-    co_return recorded;
+    co_return noted;
 }
 
-Task<void> Workspaces::Impl::bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead, sandbox::Death death) {
-    auto held = co_await w->turn.take();
-    if (w->sandbox == dead) {
-        spdlog::warn("workspace {}: its sandbox ended: {} ({})", w->record.id,
-                     sandbox::to_string(death.reason), death.detail);
-        w->sandbox.reset();
-        w->record.state = to_string(State::stopped);
-        w->record.slot.clear();
-        w->record.last_error = std::string(sandbox::to_string(death.reason)) + ": " + death.detail;
-        std::vector<registry::ProcessRecord> lost;
-        for (auto it = processes.begin(); it != processes.end();) {
-            if (it->second.workspace != w->record.id || it->second.generation != w->record.generation) {
-                ++it;
-                continue;
-            }
-            auto record = std::move(it->second);
-            it = processes.erase(it);
-            if (record.running) {
-                record.running = false;
-                record.ended_ms = now_ms();
-                record.reason = death.reason == sandbox::Death::Reason::oom ? "oom" : "killed";
-            }
-            lost.push_back(std::move(record));
+std::vector<registry::ProcessRecord> Workspaces::Impl::lose_processes(Ptr const& w, std::string reason) {
+    std::vector<registry::ProcessRecord> lost;
+    for (auto it = processes.begin(); it != processes.end();) {
+        if (it->second.workspace != w->record.id || it->second.generation != w->record.generation) {
+            ++it;
+            continue;
         }
-        (void)co_await records.update_workspace(w->record);
-        if (!lost.empty()) (void)co_await records.put_processes(std::move(lost));
+        auto record = std::move(it->second);
+        it = processes.erase(it);
+        if (record.running) {
+            record.running = false;
+            record.ended_ms = now_ms();
+            record.reason = reason;
+        }
+        lost.push_back(std::move(record));
     }
+    return lost;
+}
+
+Task<void> Workspaces::Impl::end_processes(Ptr w, std::string reason) {
+    std::erase_if(processes, [&](auto const& p) { return p.second.workspace == w->record.id; });
+    auto stored = co_await records.processes_of(w->record.id, kProcessesEnded);
+    if (!stored) co_return;
+    std::vector<registry::ProcessRecord> ended;
+    for (auto& p : *stored) {
+        if (!p.running) continue;
+        p.running = false;
+        p.reason = reason;
+        p.ended_ms = now_ms();
+        ended.push_back(std::move(p));
+    }
+    if (!ended.empty()) (void)co_await records.put_processes(std::move(ended));
+}
+
+Task<void> Workspaces::Impl::bury_held(Ptr w) {
+    auto const dead = std::exchange(w->sandbox, nullptr);
+    auto const death = dead->death();
+    spdlog::warn("workspace {}: its sandbox ended: {} ({})", w->record.id, sandbox::to_string(death.reason),
+                 death.detail);
+    w->record.state = recorded(State::stopped);
+    w->record.slot.clear();
+    w->record.last_error = std::string(sandbox::to_string(death.reason)) + ": " + death.detail;
+    w->record.fidelity_reason = w->record.last_error;
+    w->memory_bytes = 0;
+    w->happens(Event::died);
+    auto lost = lose_processes(w, death.reason == sandbox::Death::Reason::oom ? "oom" : "killed");
+    (void)co_await records.update_workspace(w->record);
+    if (!lost.empty()) (void)co_await records.put_processes(std::move(lost));
     (void)co_await dead->destroy();
     tell(*w);
 }
 
+Task<void> Workspaces::Impl::bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead) {
+    auto held = co_await w->turn.take();
+    if (w->sandbox == dead) co_await bury_held(w);
+    else (void)co_await dead->destroy();
+}
+
 Task<Status> Workspaces::Impl::destroy(Ptr w) {
-    w->deleted = true;
-    w->record.state = to_string(State::deleting);
-    if (auto s = co_await records.update_workspace(w->record); !s) {
-        w->deleted = false;
-        co_return s;
-    }
+    auto deleting = w->record;
+    deleting.state = recorded(State::deleting);
+    if (auto s = co_await records.update_workspace(deleting); !s) co_return s;
+    w->record = std::move(deleting);
+    if (!w->deleted()) w->happens(Event::remove);    // found so after a crash
     if (auto sandbox = std::exchange(w->sandbox, nullptr)) (void)co_await sandbox->destroy();
+    co_await see_off(w);
+    if (images)
+        if (auto s = co_await images->remove_workspace(w->record.id); !s) co_return s;
     if (auto s = co_await volumes.remove(w->record.volume); !s) co_return s;
     std::erase_if(processes, [&](auto const& p) { return p.second.workspace == w->record.id; });
     auto gone = co_await records.delete_workspace(w->record.id);

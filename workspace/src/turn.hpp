@@ -1,7 +1,8 @@
 #pragma once
 #include <base/asio.hpp>
 
-#include <memory>
+#include <optional>
+#include <utility>
 
 namespace workspace {
 
@@ -26,6 +27,13 @@ class Turn {
         Turn* turn_;
     };
 
+    bool is_free() const { return !taken_; }
+    /// Without waiting: nothing when another has it.
+    std::optional<Held> try_take() {
+        if (taken_) return std::nullopt;
+        taken_ = true;
+        return std::optional<Held>(std::in_place, this);
+    }
     base::Task<Held> take() {
         while (taken_) {
             auto [ec] = co_await wake_.async_wait(base::as_tuple);

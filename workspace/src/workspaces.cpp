@@ -1,4 +1,5 @@
 #include "impl.hpp"
+#include <base/timeout.hpp>
 #include <base/uncancelled.hpp>
 
 #include <spdlog/spdlog.h>
@@ -22,15 +23,24 @@ base::Error unknown(std::string const& id) {
 }
 
 constexpr std::size_t kProcessesRemembered = 20'000;
+constexpr base::milliseconds kCleanUp{30'000}, kLookAgain{5};
 
 }  // namespace
+
+void Workspace::happens(Event event) {
+    auto const next = after(state, event);
+    if (next) state = *next;
+    else
+        spdlog::error("workspace {}: \"{}\" cannot happen to one that is {}", record.id, to_string(event),
+                      to_string(state));
+}
 
 Lease::Lease(std::shared_ptr<Workspace> w) : workspace_(std::move(w)) { ++workspace_->leases; }
 Lease::Lease(Lease&&) noexcept = default;
 Lease& Lease::operator=(Lease&& other) noexcept {
     std::swap(workspace_, other.workspace_);
     std::swap(sandbox_, other.sandbox_);
-    std::swap(restarted_, other.restarted_);
+    std::swap(arrival_, other.arrival_);
     return *this;
 }
 Lease::~Lease() {
@@ -66,7 +76,7 @@ Workspaces::~Workspaces() = default;
 
 Result<Workspaces::Impl::Ptr> Workspaces::Impl::find(std::string const& owner, std::string const& id) const {
     auto const it = table.find(id);
-    if (it != table.end() && it->second->record.owner == owner && !it->second->deleted) return it->second;
+    if (it != table.end() && it->second->record.owner == owner && !it->second->deleted()) return it->second;
     // Agents remember names; a name that is unique for its owner is as good as the id.
     if (auto named = find_by(owner, &registry::WorkspaceRecord::name, id)) return named;
     return unknown(id);
@@ -77,7 +87,7 @@ Workspaces::Impl::Ptr Workspaces::Impl::find_by(std::string const& owner,
                                                 std::string const& value) const {
     if (value.empty()) return nullptr;
     for (auto const& [id, w] : table)
-        if (w->record.*field == value && w->record.owner == owner && !w->deleted) return w;
+        if (w->record.*field == value && w->record.owner == owner && !w->deleted()) return w;
     return nullptr;
 }
 
@@ -86,10 +96,10 @@ View Workspaces::Impl::view(Workspace const& w) const {
     v.id = w.record.id;
     v.name = w.record.name;
     v.template_name = w.record.template_name;
-    v.state = w.deleted    ? "deleting"
-              : w.starting ? "starting"
-              : w.sandbox  ? (w.sandbox->frozen() ? "frozen" : "running")
-                           : "stopped";
+    v.state = to_string(w.state);
+    v.fidelity = w.record.fidelity;
+    v.fidelity_reason = w.record.fidelity == "files" ? w.record.fidelity_reason : "";
+    v.image_bytes = w.image ? w.image->bytes : 0;
     v.generation = w.record.generation;
     v.limits = w.settings.limits;
     v.disk_bytes = w.settings.disk_bytes;
@@ -132,7 +142,7 @@ Result<View> Workspaces::get(std::string const& owner, std::string const& id) co
 std::vector<View> Workspaces::list(std::string const& owner) const {
     std::vector<View> out;
     for (auto const& [id, w] : impl_->table)
-        if (w->record.owner == owner && !w->deleted) out.push_back(impl_->view(*w));
+        if (w->record.owner == owner && !w->deleted()) out.push_back(impl_->view(*w));
     std::sort(out.begin(), out.end(), [](View const& a, View const& b) {
         return std::tie(b.created_ms, a.id) < std::tie(a.created_ms, b.id);
     });
@@ -143,7 +153,7 @@ Task<Status> Workspaces::remove(std::string owner, std::string id) {
     auto w = impl_->find(owner, id);
     if (!w) co_return w.error();
     auto held = co_await (*w)->turn.take();
-    if ((*w)->deleted) co_return unknown(id);
+    if ((*w)->deleted()) co_return unknown(id);
     co_return co_await base::uncancelled(impl_->destroy(*w));
 }
 
@@ -158,17 +168,52 @@ Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
         w->record.active_ms = now;
         impl_->records.touch_workspace_lazy(w->record.id, now);
     }
-    if (w->sandbox && !w->sandbox->frozen() && w->sandbox->alive() && !w->starting && !w->deleted) {
+    if (w->state == State::running && w->sandbox && w->sandbox->alive()) {
         lease.sandbox_ = w->sandbox;
         co_return lease;
     }
+    auto const arrivals = w->arrivals;
     auto held = co_await w->turn.take();
-    bool restarted = false;
-    auto woken = co_await base::uncancelled(impl_->wake(w, restarted));
+    Arrival arrival;
+    auto woken = co_await base::uncancelled(impl_->bring_up(w, &arrival));
     if (!woken) co_return woken.error();
-    lease.restarted_ = restarted;
+    if (arrival.was_away()) {
+        ++w->arrivals;
+        w->arrival = arrival;
+    } else if (w->arrivals != arrivals) {
+        arrival = w->arrival;    // another caller's, which this one waited for
+    }
+    lease.arrival_ = std::move(arrival);
     lease.sandbox_ = w->sandbox;
+    w->used();
     co_return lease;
+}
+
+Task<Result<Slept>> Workspaces::hibernate(std::string owner, std::string id, HibernateRequest request) {
+    auto found = impl_->find(owner, id);
+    if (!found) co_return found.error();
+    auto const w = *found;
+    auto held = co_await w->turn.take();
+    auto work = impl_->hibernate(w, request);
+    auto slept = co_await base::uncancelled(std::move(work));
+    co_return slept;
+}
+
+Task<Result<Woken>> Workspaces::wake(std::string owner, std::string id) {
+    auto lease = co_await awake(std::move(owner), std::move(id));
+    if (!lease) co_return lease.error();
+    Woken woken;
+    woken.view = impl_->view(*lease->workspace_);
+    woken.arrival = lease->arrival();
+    co_return woken;
+}
+
+void Workspaces::use_images(sandbox::ImageStore& images) { impl_->images = &images; }
+
+LifeCounts Workspaces::life_counts() const {
+    auto counts = impl_->counts;
+    for (auto const& [id, w] : impl_->table) ++counts.states[std::string(to_string(w->state))];
+    return counts;
 }
 
 Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::string path) {
@@ -260,8 +305,9 @@ void Workspaces::remember(registry::ProcessRecord record) {
     if (known.size() >= kProcessesRemembered)
         for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;)
             it = it->second.running ? std::next(it) : known.erase(it);
-    impl_->records.put_process_lazy(record);
     auto const id = record.id;
+    if (auto const before = known.find(id); before != known.end() && before->second.keep_alive) record.keep_alive = true;
+    impl_->records.put_process_lazy(record);
     known.insert_or_assign(id, std::move(record));
 }
 
@@ -289,6 +335,9 @@ asio::any_io_executor Workspaces::executor() const { return impl_->io.get_execut
 Task<void> Workspaces::shut_down(bool stop_all) {
     impl_->stopping = true;
     impl_->idle_timer.cancel();
+    // What goes to sleep right now gets there, and what slept before is put away.
+    auto const end = base::Clock::now() + kCleanUp;
+    while (impl_->background + impl_->resting > 0 && base::Clock::now() < end) co_await base::sleep_for(kLookAgain);
     if (!stop_all) co_return;
     auto const everything = std::vector<Impl::Ptr>([&] {
         std::vector<Impl::Ptr> out;
@@ -297,7 +346,8 @@ Task<void> Workspaces::shut_down(bool stop_all) {
     }());
     for (auto const& w : everything) {
         auto held = co_await w->turn.take();
-        (void)co_await impl_->put_to_sleep(w, "");
+        // Those that sleep on disk go on sleeping.
+        if (w->sandbox) (void)co_await impl_->put_to_rest(w, "the server was shut down");
     }
 }
 

@@ -17,7 +17,8 @@ Json const kProcess = {
     {"reason", "string"},       {"duration_ms", "integer"},
     {"output", "string"},       {"truncated", "boolean"},
     {"total_bytes", "integer"}, {"output_path", "string"},
-    {"cursor", "integer"},      {"new_ports", {{"type", "array"}, {"items", {{"type", "integer"}}}}}};
+    {"cursor", "integer"},      {"new_ports", {{"type", "array"}, {"items", {{"type", "integer"}}}}},
+    {"fidelity", "string"},     {"fidelity_reason", "string"}};
 
 Json structured(sandbox::ProcessView const& p, std::string output) {
     Json j = {{"process_id", p.id},
@@ -89,6 +90,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                .aliases = {"timeout"}},
               {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
               {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
+              {.name = "keep_alive",
+               .type = Type::boolean,
+               .description = "No hibernation while it runs"},
               {.name = "max_output_chars",
                .type = Type::integer,
                .example = 12000,
@@ -116,7 +120,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             sandbox::ProcessView about_to;
             about_to.id = spec.id;
             about_to.running = true;
-            t.workspaces.remember(record_of(lease.id(), lease.generation(), spec.command, about_to));
+            auto first = record_of(lease.id(), lease.generation(), spec.command, about_to);
+            first.keep_alive = a.boolean("keep_alive", false);
+            t.workspaces.remember(std::move(first));
             bool finished = false;
             struct StopOnCancel {  // the caller went away while it waited: the work inside ends too
                 Tools& tools;
@@ -163,8 +169,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 add_ports(ports, out, text);
             }
             std::string shown = joined(std::move(text), ending_line(*started));
-            if (lease.restarted())
-                shown += "\n[the workspace had been stopped and was started again from its files]";
+            add_arrival(lease.arrival(), out, shown);
             co_return ToolResult::text(std::move(shown), std::move(out));
         }));
 
@@ -225,7 +230,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             if (p.running) out["reason"] = "running";
             out["cursor"] = next;
             add_ports(look.ports, out, text);
-            co_return ToolResult::text(joined(std::move(text), ending_line(p)), std::move(out));
+            text = joined(std::move(text), ending_line(p));
+            add_arrival(look.arrival, out, text);
+            co_return ToolResult::text(std::move(text), std::move(out));
         }));
 
     tools.push_back(make_tool(
@@ -256,7 +263,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             Json out = structured(p, text);
             if (p.running) out["reason"] = "running";
             out["cursor"] = p.offset + p.output.size();
-            co_return ToolResult::text(joined(std::move(text), ending_line(p)), std::move(out));
+            text = joined(std::move(text), ending_line(p));
+            add_arrival(lease.arrival(), out, text);
+            co_return ToolResult::text(std::move(text), std::move(out));
         }));
 
     tools.push_back(make_tool(

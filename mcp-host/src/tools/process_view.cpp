@@ -97,6 +97,7 @@ Task<Result<ProcessLook>> look_at_process(Tools& t, std::string owner, registry:
     if (record.generation == workspace->generation && workspace->state != "stopped") {
         auto lease = co_await t.workspaces.awake(owner, record.workspace);
         if (!lease) co_return lease.error();
+        look.arrival = lease->arrival();
         auto& guest = lease->guest();
         Task<Result<ProcessView>> read;
         if (part.newest)
@@ -112,6 +113,9 @@ Task<Result<ProcessLook>> look_at_process(Tools& t, std::string owner, registry:
             co_return look;
         }
         if (!base::is(view.error(), base::errc::not_found)) co_return view.error();
+        // It went with its sandbox's memory just now; what was kept of it is in the records.
+        auto kept = co_await t.workspaces.process(owner, record.id);
+        if (kept) record = std::move(*kept);
     }
     look.view = from_record(record, part);
     co_return look;

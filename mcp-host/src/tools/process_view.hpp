@@ -16,9 +16,10 @@ struct OutputPart {
 struct ProcessLook {
     sandbox::ProcessView view;
     std::vector<int> ports;  ///< that it, or what it started, listens on; only while it runs
+    workspace::Arrival arrival;  ///< of its workspace, when this woke it
 };
 
-/// From the guest while the sandbox of that command lives, else from the record. Thaws a sandbox, starts
+/// From the guest while the sandbox of that command lives or sleeps, else from the record. Wakes a sandbox, starts
 /// none. `waiting` hears of progress while this waits; null = nobody.
 Task<base::Result<ProcessLook>> look_at_process(Tools&, std::string owner, registry::ProcessRecord record,
                                                 OutputPart part, Call* waiting = nullptr);

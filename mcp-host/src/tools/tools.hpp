@@ -65,11 +65,17 @@ std::vector<mcp::Tool> workspace_tools(Tools&);
 std::vector<mcp::Tool> process_tools(Tools&);
 std::vector<mcp::Tool> file_tools(Tools&);
 std::vector<mcp::Tool> transfer_tools(Tools&);
+std::vector<mcp::Tool> lifecycle_tools(Tools&);
 
 Field workspace_id_field();
 
 /// A workspace as workspace_get and its resource show it.
 Json shown(workspace::View const&);
+
+/// Tells a caller whose call brought a workspace back with what: in the structured result, and a line when it lost something.
+void add_arrival(workspace::Arrival const&, Json& out, std::string& text);
+/// Names of phases to milliseconds, in order.
+Json shown(sandbox::Phases const&);
 
 /// Text for a model: UTF-8, without terminal escapes, with the last state of each progress line.
 std::string plain_text(std::string_view output);

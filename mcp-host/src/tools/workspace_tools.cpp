@@ -11,6 +11,9 @@ Json shown(workspace::View const& v) {
               {"created_ms", v.created_ms},    {"active_ms", v.active_ms}};
     if (!v.name.empty()) j["name"] = v.name;
     if (!v.last_error.empty()) j["last_error"] = v.last_error;
+    if (!v.fidelity.empty()) j["fidelity"] = v.fidelity;
+    if (!v.fidelity_reason.empty()) j["fidelity_reason"] = v.fidelity_reason;
+    if (v.image_bytes) j["image_bytes"] = v.image_bytes;
     return j;
 }
 
@@ -25,6 +28,13 @@ std::uint64_t size_of(Json const& limits, char const* key) {
     auto parsed = config::parse_size(limits.at(key).get<std::string>());
     if (!parsed) throw BadArgument(std::string("limits.") + key + ": " + parsed.error().message());
     return *parsed;
+}
+
+void duration_of(Json const& idle, char const* key, base::milliseconds& out) {
+    if (!idle.contains(key)) return;
+    auto parsed = config::parse_duration(idle.at(key).get<std::string>());
+    if (!parsed) throw BadArgument(std::string("idle.") + key + ": " + parsed.error().message());
+    out = *parsed;
 }
 
 workspace::CreateRequest request_from(Arguments const& a, config::Settings const& settings) {
@@ -45,12 +55,12 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
     if (auto const& network = a.raw("network"); network.is_object() && network.contains("allow"))
         r.allow = network["allow"].get<std::vector<std::string>>();
     if (auto const& idle = a.raw("idle"); idle.is_object()) {
-        workspace::IdlePolicy policy{settings.idle.freeze_after, settings.idle.stop_after,
-                                     settings.idle.action == "keep"};
-        if (idle.contains("stop_after_minutes"))
-            policy.stop_after =
-                std::chrono::minutes(static_cast<std::int64_t>(idle["stop_after_minutes"].get<double>()));
-        if (idle.contains("action")) policy.keep = idle["action"] == "keep";
+        workspace::IdlePolicy policy{settings.idle.freeze_after, settings.idle.hibernate_after,
+                                     settings.idle.stop_after, settings.idle.keep_alive};
+        duration_of(idle, "freeze_after", policy.freeze_after);
+        duration_of(idle, "hibernate_after", policy.hibernate_after);
+        duration_of(idle, "stop_after", policy.stop_after);
+        if (idle.contains("keep_alive")) policy.keep_alive = idle["keep_alive"].get<bool>();
         r.idle = policy;
     }
     return r;
@@ -96,13 +106,12 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                            .example = {"pypi.org"}}}},
               {.name = "idle",
                .type = Type::object,
-               .example = {{"stop_after_minutes", 60}},
-               .fields = {{.name = "stop_after_minutes",
-                           .type = Type::integer,
-                           .example = 60,
-                           .minimum = 0,
-                           .maximum = 1e6},
-                          {.name = "action", .example = "stop", .values = {"stop", "keep"}}}},
+               .description = "Times without use: memory to disk; only files left",
+               .example = {{"hibernate_after", "30m"}},
+               .fields = {{.name = "freeze_after", .example = "2s"},
+                          {.name = "hibernate_after", .example = "30m"},
+                          {.name = "stop_after", .example = "48h"},
+                          {.name = "keep_alive", .type = Type::boolean, .example = true}}},
               {.name = "idempotency_key",
                .description = "A repeat with the same key makes nothing new",
                .max_length = 200}},

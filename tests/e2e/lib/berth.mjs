@@ -28,9 +28,10 @@ async function freePort() {
 }
 
 export class Berth {
-    /** Resolves once the server says that it is ready. */
-    static async start() {
+    /** Resolves once the server says that it is ready. `config` is more of berth.yaml than the small stock. */
+    static async start(config = '') {
         const berth = new Berth();
+        berth.config = config;
         berth.directory = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
         berth.data = join(berth.directory, 'data');
         berth.port = await freePort();
@@ -54,7 +55,7 @@ export class Berth {
     /** Starts the server process; it may not be ready for a while. */
     async launch() {
         const config = join(this.directory, 'berth.yaml');
-        writeFileSync(config, 'pools:\n    base:\n        ready: 2\n        awake: 1\n');
+        writeFileSync(config, `pools:\n    base:\n        ready: 2\n        awake: 1\n${this.config}`);
         this.process = spawn(
             binary,
             ['serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--config', config],

@@ -1,9 +1,11 @@
 #include "hibernation_fixture.hpp"
 #include "self_check.hpp"
+#include "self_check_more.hpp"
 
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 
 using namespace gvisor_test;
 
@@ -30,10 +32,21 @@ TEST_CASE("what runs inside goes through sleep after sleep and notices nothing")
     int const cycles = number("BERTH_CYCLES", 4), mb = number("BERTH_CYCLE_MB", 64);
     auto const volume = node.volume();
     std::ofstream(volume + "/workspace/check.py") << kSelfCheck;
+    std::ofstream(volume + "/workspace/check.js") << kSelfCheckNode;
+    std::ofstream(volume + "/workspace/check.c") << kSelfCheckC;
     auto one = node.fresh();
+    node.start(*one, "node", "exec node /workspace/check.js");
+    node.start(*one, "c", "cc -O1 -pthread -o /tmp/check /workspace/check.c && exec /tmp/check");
     node.start(*one, "check", "python3 /workspace/check.py " + std::to_string(mb));
     node.start(*one, "shell", "bash --norc -i", true);
     std::uint64_t seen = 0, shown = 0;
+    std::map<std::string, std::uint64_t> heard{{"node", 0}, {"c", 0}};
+    std::map<std::string, std::string> pids;
+    for (auto& [name, offset] : heard) {
+        auto const first = node.listen(*one, name, offset, "\n");
+        REQUIRE_MESSAGE(first.starts_with("ready "), first);
+        pids[name] = first.substr(6);
+    }
     auto const ready = node.listen(*one, "check", seen, "\n");
     REQUIRE(ready.starts_with("ready "));
     auto const pid = ready.substr(6, ready.find('\n') - 6);
@@ -55,6 +68,8 @@ TEST_CASE("what runs inside goes through sleep after sleep and notices nothing")
         }
         CHECK(node.ask(*one, "check", "look", seen) == "ok " + std::to_string(cycle) + " told " +
                                                             std::to_string(cycle) + " pid " + pid + "\n");
+        for (auto& [name, offset] : heard)
+            CHECK(node.ask(*one, name, "look", offset) == "ok " + std::to_string(cycle) + " pid " + pids.at(name));
         auto const marker = "is:42:/tmp:" + std::to_string(cycle);
         REQUIRE(node.io.run(one->guest().input("shell", "echo is:$secret:$PWD:" + std::to_string(cycle) + "\n", false)));
         CHECK(node.listen(*one, "shell", shown, marker).find(marker) != std::string::npos);

@@ -5,7 +5,9 @@
 #include <config/settings.hpp>
 #include <registry/registry.hpp>
 #include <sandbox/egress.hpp>
+#include <sandbox/image_store.hpp>
 #include <sandbox/sandboxes.hpp>
+#include <workspace/lifecycle.hpp>
 #include <workspace/volume.hpp>
 
 #include <functional>
@@ -26,10 +28,13 @@ using base::Task;
 /// it gets none: the host's limit stands a little above.
 sandbox::Limits host_limits(sandbox::Limits limits);
 
+/// Times without use. What counts as use: calls, open connections, commands that were asked to be kept, and work that takes
+/// a tenth of a processor or more.
 struct IdlePolicy {
-    base::milliseconds freeze_after{2'000};    ///< once nothing runs; invisible to the user
-    base::milliseconds stop_after{1'800'000};  ///< once nothing runs; 0 = never
-    bool keep = false;                         ///< stays up however idle
+    base::milliseconds freeze_after{2'000};       ///< once nothing runs; invisible to the user
+    base::milliseconds hibernate_after{600'000};  ///< memory to disk, the sandbox ends; 0 = never
+    base::milliseconds stop_after{0};             ///< only the files are left; 0 = never
+    bool keep_alive = false;                      ///< neither of the two, however idle
 };
 
 struct CreateRequest {
@@ -49,7 +54,10 @@ struct CreateRequest {
 
 struct View {
     std::string id, name, template_name;
-    std::string state;  ///< running | frozen | stopped | starting | deleting
+    std::string state;  ///< to_string(State)
+    std::string fidelity;         ///< how it last came back: "" (it never went) | memory | files
+    std::string fidelity_reason;  ///< why only its files came back
+    std::uint64_t image_bytes = 0;  ///< of the memory image it sleeps in
     std::uint64_t generation = 0;
     sandbox::Limits limits;
     std::uint64_t disk_bytes = 0;
@@ -67,8 +75,44 @@ struct Created {
     std::string note;  ///< of a git clone
 };
 
+/// How a workspace came to be awake.
+struct Arrival {
+    enum class Way { was_awake, thawed, woken, started } way = Way::was_awake;
+    std::string fidelity;  ///< memory | files; "" when it had not been away
+    std::string reason;    ///< of files: why not memory
+    sandbox::Phases phases;
+    double took_ms = 0;
+    /// It was asleep, or gone: worth telling the caller.
+    bool was_away() const { return way == Way::woken || way == Way::started; }
+};
+
+struct HibernateRequest {
+    bool files_only = false;  ///< give the memory up
+};
+
+struct Slept {
+    View view;
+    bool was_asleep = false;            ///< before the call: nothing was done
+    std::string fidelity;               ///< memory | files: what it will come back with
+    std::vector<std::string> dropped;   ///< what will not be there again, for people
+    std::uint64_t bytes = 0;            ///< of the image
+    sandbox::Phases phases;
+    double took_ms = 0;
+};
+
+struct Woken {
+    View view;
+    Arrival arrival;
+};
+
+struct LifeCounts {
+    std::uint64_t hibernated = 0, refused = 0;              ///< sleeps: done, not possible
+    std::uint64_t woken = 0, from_files = 0, stopped = 0;   ///< wakes with memory; starts after memory was lost; given up
+    std::map<std::string, int> states;                      ///< workspaces by state
+};
+
 struct RecoveryReport {
-    int adopted = 0, stopped = 0, forgotten_volumes = 0;
+    int adopted = 0, stopped = 0, asleep = 0, forgotten_volumes = 0, forgotten_images = 0;
     sandbox::SweepReport sandboxes;
 };
 
@@ -91,13 +135,13 @@ class Lease {
     sandbox::Guest& guest() const { return sandbox_->guest(); }
     std::string const& id() const;
     std::uint64_t generation() const;
-    bool restarted() const { return restarted_; }  ///< this call had to start it again from its files
+    Arrival const& arrival() const { return arrival_; }
 
   private:
     friend class Workspaces;
     std::shared_ptr<Workspace> workspace_;
     std::shared_ptr<sandbox::Sandbox> sandbox_;
-    bool restarted_ = false;
+    Arrival arrival_;
 };
 
 /// Where a file tool works: a directory on the volume and a path beneath it, or a path that only the guest
@@ -126,6 +170,8 @@ class Workspaces {
                sandbox::Sandboxes&, VolumeStore&, sandbox::EgressProxy&);
     ~Workspaces();
 
+    /// Where memory goes; before `recover`. Without it nothing hibernates.
+    void use_images(sandbox::ImageStore&);
     /// At start, before anything else: takes back running sandboxes, finishes what was half done, sweeps the
     /// rest.
     Task<RecoveryReport> recover();
@@ -138,8 +184,13 @@ class Workspaces {
     std::vector<View> list(std::string const& owner) const;
     Task<Status> remove(std::string owner, std::string id);
 
-    /// Wakes or starts it when needed; one start however many callers.
+    /// Wakes or starts it when needed; one wake however many callers, each of whom learns how it came back. An image that
+    /// cannot be loaded leads to a start from the files; one that could, but not now (no room, no time), to an error.
     Task<Result<Lease>> awake(std::string owner, std::string id);
+    /// Memory to disk, whatever runs; calls under way end with errc::unavailable. One that is stopped stays so. After a
+    /// failure it goes on running: image_errc::open_deleted_file names file and process, and files_only is then the way.
+    Task<Result<Slept>> hibernate(std::string owner, std::string id, HibernateRequest request);
+    Task<Result<Woken>> wake(std::string owner, std::string id);
     /// Maps a tool's path. Does not wake anything: volumes are used from the host.
     Task<Result<Place>> place(std::string owner, std::string id, std::string path);
     Result<sandbox::Usage> usage(std::string const& owner, std::string const& id) const;
@@ -157,6 +208,7 @@ class Workspaces {
     void on_change(std::function<void(Change const&)> handler);
 
     std::size_t count() const;
+    LifeCounts life_counts() const;
     asio::any_io_executor executor() const;
     /// Ends the policy loops; sandboxes stay for the next server, unless `stop_all`.
     Task<void> shut_down(bool stop_all);

@@ -1,0 +1,100 @@
+// What a hibernation test keeps asking for: calls that must succeed, lines of a process, states and metrics.
+import assert from 'node:assert/strict';
+import { HttpClient } from './wire.mjs';
+
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Looks until it gives something true; a minute is the most that anything may take. */
+export async function until(what, look) {
+    const end = Date.now() + 60_000;
+    for (;;) {
+        const seen = await look();
+        if (seen) return seen;
+        assert.ok(Date.now() < end, `not in a minute: ${what}`);
+        await pause(50);
+    }
+}
+
+/** One workspace of a server, through a client of its own. */
+export class Sleeper {
+    static async create(berth, args = {}) {
+        const sleeper = new Sleeper();
+        sleeper.client = new HttpClient(berth);
+        sleeper.id = (await sleeper.must('workspace_create', args)).workspace_id;
+        return sleeper;
+    }
+
+    /** After the server was started again. */
+    reconnect(berth) {
+        this.client.close();
+        this.client = new HttpClient(berth);
+    }
+
+    call(name, args = {}) { return this.client.call(name, { ...(this.id ? { workspace_id: this.id } : {}), ...args }); }
+
+    async must(name, args = {}) {
+        const answer = await this.call(name, args);
+        assert.ok(!answer.failed, `${name}: ${answer.text}`);
+        return answer.structured;
+    }
+
+    async state() { return (await this.must('workspace_get')).state; }
+
+    hibernate(args = {}) { return this.must('workspace_hibernate', args); }
+
+    /** A command's output; it must end well. */
+    async run(command) {
+        const done = await this.must('run_command', { command });
+        assert.equal(done.exit_code, 0, done.output);
+        return done.output;
+    }
+
+    /** Starts a program that answers lines. */
+    async start(command, more = {}) {
+        const { process_id } = await this.must('run_command', { command, background: true, ...more });
+        return new Talk(this, process_id);
+    }
+
+    close() { this.client.close(); }
+}
+
+class Talk {
+    constructor(sleeper, process_id) {
+        this.sleeper = sleeper;
+        this.process_id = process_id;
+        this.cursor = 0;
+        this.heard = '';
+    }
+
+    /** Everything it wrote since the last look, until it matches. */
+    async hear(pattern) {
+        for (const end = Date.now() + 60_000; ;) {
+            const found = this.heard.match(pattern);
+            if (found) {
+                this.heard = this.heard.slice(found.index + found[0].length);
+                return found;
+            }
+            assert.ok(Date.now() < end, `not heard ${pattern}: ${this.heard}`);
+            const { client } = this.sleeper;
+            const part = await client.call('read_process_output', { process_id: this.process_id, cursor: this.cursor, wait_ms: 5_000 });
+            assert.ok(!part.failed, part.text);
+            this.cursor = part.structured.cursor;
+            this.heard += part.structured.output;
+            assert.ok(part.structured.state === 'running' || pattern.test(this.heard),
+                `it ended: ${this.heard} ${part.text}`);
+        }
+    }
+
+    async say(line, pattern) {
+        const { client } = this.sleeper;
+        const sent = await client.call('send_process_input', { process_id: this.process_id, input: `${line}\n`, wait_ms: 0 });
+        assert.ok(!sent.failed, sent.text);
+        return this.hear(pattern);
+    }
+}
+
+export async function metrics(berth) {
+    const headers = { Authorization: `Bearer ${berth.token}` };
+    const text = await (await fetch(berth.url.replace('/mcp', '/metrics'), { headers })).text();
+    return (name) => Number(text.match(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (\\d+)$`, 'm'))?.[1] ?? 0);
+}

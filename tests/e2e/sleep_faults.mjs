@@ -1,0 +1,224 @@
+// What goes wrong while a workspace goes to sleep, sleeps or wakes: kill -9 of the server and of the sandbox at any moment, a
+// full disk, and images that were changed. Afterwards it opens, at the last good state or from its files, and says which;
+// nothing is left running or mounted. FAULTS sets how often each moment is tried, SEED repeats a run.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, openSync, closeSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { randomFrom } from './lib/ledger.mjs';
+import { processes, unaccounted } from './lib/remains.mjs';
+import { Sleeper, metrics, pause, until } from './lib/sleeper.mjs';
+import { suite } from './lib/suite.mjs';
+
+const faults = Number(process.env.FAULTS ?? 4);
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
+const random = randomFrom(seed);
+const toolsets = 'toolsets: [core, files, lifecycle]\n';
+
+// Answers with a number that grows by one each time, which memory alone knows.
+const counter = 'python3 -u -c \'import sys, os\nblob = os.urandom(16 << 20)\nprint("ready")\nn = 0\nfor l in sys.stdin:\n n += 1\n print(f"count {n};")\'';
+
+suite((berth) => {
+    const lonely = async (count) => {
+        const workspaces = new Set();
+        await until(`everything is accounted for (SEED=${seed})`, async () => {
+            const client = (await Sleeper.create(berth(), { name: 'asker' }));
+            const listed = (await client.client.call('workspace_list', { limit: 200 })).structured.workspaces;
+            workspaces.clear();
+            listed.forEach((w) => workspaces.add(w.workspace_id));
+            client.close();
+            const left = await unaccounted(berth(), workspaces);
+            return left === '' ? true : (await pause(100), false);
+        });
+        if (count !== undefined) assert.equal(workspaces.size, count + 1);      // the asker
+    };
+    const fresh = async () => {
+        const w = await Sleeper.create(berth(), { files: { 'kept.txt': 'kept' } });
+        const program = await w.start(counter);
+        await program.hear(/ready/);
+        let counted = 0;
+        return { w, program, count: async () => { await program.say('', new RegExp(`count ${++counted};`)); } };
+    };
+    const imageOf = (w) => {
+        const home = join(berth().data, 'images', w.id);
+        const [name] = readdirSync(home);
+        return join(home, name);
+    };
+    const openFromFiles = async (w, reason) => {
+        const back = await w.must('run_command', { command: 'cat kept.txt' });
+        assert.equal(back.output, 'kept');
+        assert.equal(back.fidelity, 'files');
+        assert.match(back.fidelity_reason, reason);
+        const shown = await w.must('workspace_get');
+        assert.equal(shown.fidelity, 'files');
+        assert.match(shown.fidelity_reason, reason);
+        // And from here on it is like any other.
+        await w.hibernate();
+        assert.equal((await w.must('workspace_wake')).fidelity, 'memory');
+    };
+    const end = async (w) => {
+        await w.must('workspace_delete');
+        w.close();
+    };
+
+    const flip = (path, at) => {
+        const file = openSync(path, 'r+');
+        const byte = Buffer.alloc(1);
+        readSync(file, byte, 0, 1, at);
+        byte[0] ^= 1;
+        writeSync(file, byte, 0, 1, at);
+        closeSync(file);
+    };
+    const damages = {
+        'flipped in its pages': [(dir) => flip(join(dir, 'pages.img'), Math.floor(random() * statSync(join(dir, 'pages.img')).size)), /^damaged: /],
+        'flipped in its state': [(dir) => flip(join(dir, 'checkpoint.img'), 100), /^damaged: /],
+        'flipped in its manifest': [(dir) => flip(join(dir, 'manifest.json'), 50), /^damaged: /],
+        'cut': [(dir) => truncateSync(join(dir, 'pages.img'), 4096), /^damaged: /],
+        'without one of its files': [(dir) => rmSync(join(dir, 'pages_meta.img')), /^damaged: /],
+        'gone': [(dir) => rmSync(dir, { recursive: true }), /^missing: /],
+    };
+    for (const [what, [spoil, reason]] of Object.entries(damages)) {
+        test(`an image that is ${what}`, { timeout: 120_000 }, async () => {
+            const { w } = await fresh();
+            await w.hibernate();
+            spoil(imageOf(w));
+            await openFromFiles(w, reason);
+            await end(w);
+        });
+    }
+
+    test('images that were swapped, and one that was replayed', { timeout: 120_000 }, async () => {
+        const [one, other] = [await fresh(), await fresh()];
+        await one.w.hibernate();
+        await other.w.hibernate();
+        const [a, b] = [imageOf(one.w), imageOf(other.w)];
+        renameSync(a, `${a}-aside`);
+        renameSync(b, a);
+        renameSync(`${a}-aside`, b);
+        await openFromFiles(one.w, /^not_ours: /);
+        await openFromFiles(other.w, /^not_ours: /);
+        await end(one.w);
+
+        await other.w.hibernate();
+        const old = join(berth().directory, 'old-image');
+        cpSync(imageOf(other.w), old, { recursive: true });
+        await other.w.must('workspace_wake');
+        await other.w.hibernate();
+        const present = imageOf(other.w);
+        rmSync(present, { recursive: true });
+        cpSync(old, present, { recursive: true });
+        rmSync(old, { recursive: true });
+        await openFromFiles(other.w, /^not_ours: /);
+        await end(other.w);
+        await lonely(0);
+    });
+
+    test(`kill -9 of the server at any moment of sleep and wake keeps the memory (SEED=${seed})`, { timeout: 300_000 }, async (t) => {
+        const { w, program, count } = await fresh();
+        const seen = {};
+        for (const step of ['workspace_hibernate', 'workspace_wake']) {
+            for (let n = 0; n < faults; n++) {
+                await count();
+                const began = Date.now();
+                const { took_ms } = await w.hibernate();
+                if (step === 'workspace_hibernate') await w.must('workspace_wake');
+                const length = step === 'workspace_hibernate' ? took_ms : Math.max(80, Date.now() - began - took_ms);
+                const call = w.call(step).catch(() => {});
+                await pause(random() * length * 1.1);
+                await berth().crash();
+                await call;
+                await berth().serve();
+                w.reconnect(berth());
+                const state = await w.state();
+                seen[`${step} ${state}`] = (seen[`${step} ${state}`] ?? 0) + 1;
+                await count();
+                assert.equal((await w.must('workspace_get')).last_error, undefined);
+            }
+        }
+        t.diagnostic(JSON.stringify(seen));
+        await lonely(1);
+        await end(w);
+        assert.equal(program.process_id.startsWith('p-'), true);
+        assert.equal((await metrics(berth()))('berth_images'), 0);
+    });
+
+    test(`kill -9 of the sandbox at any moment of sleep and wake (SEED=${seed})`, { timeout: 300_000 }, async (t) => {
+        const seen = {};
+        const slots = () => processes(`${berth().data}/sandboxes/slots`);
+        for (const step of ['workspace_hibernate', 'workspace_wake']) {
+            for (let n = 0; n < faults; n++) {
+                const { w, count } = await fresh();
+                await count();
+                if (step === 'workspace_wake') await w.hibernate();
+                const call = w.call(step);
+                await pause(random() * 120);
+                // Every runtime process of every sandbox of this server: runsc's own programs and what stands in stock too.
+                for (const [pid] of slots()) {
+                    try {
+                        process.kill(pid, 'SIGKILL');
+                    } catch { /* it has ended */ }
+                }
+                const answer = await call;
+                let back = await w.call('run_command', { command: 'cat kept.txt' });
+                // At most the call that meets the dying sandbox fails.
+                if (back.failed) back = await w.call('run_command', { command: 'cat kept.txt' });
+                assert.equal(back.structured?.output, 'kept', back.text);
+                const { fidelity, fidelity_reason } = await w.must('workspace_get');
+                const told = `${step} ${answer.failed ? 'failed' : 'done'}, ${fidelity}`;
+                seen[told] = (seen[told] ?? 0) + 1;
+                if (fidelity === 'memory') await count();
+                else assert.ok(fidelity_reason, 'it does not say why');
+                await end(w);
+            }
+        }
+        t.diagnostic(JSON.stringify(seen));
+        await lonely(0);
+    });
+
+    test('a workspace that sleeps is deleted with its image, also over a kill', { timeout: 120_000 }, async () => {
+        const { w } = await fresh();
+        await w.hibernate();
+        const gone = w.call('workspace_delete').catch(() => {});
+        await pause(random() * 10);
+        await berth().crash();
+        await gone;
+        await berth().serve();
+        w.reconnect(berth());
+        const listed = (await w.client.call('workspace_list')).structured.workspaces.map((one) => one.workspace_id);
+        if (listed.includes(w.id)) {
+            assert.equal((await w.must('workspace_wake')).fidelity, 'memory');
+            await w.must('workspace_delete');
+        }
+        assert.ok(!readdirSync(join(berth().data, 'images')).includes(w.id));
+        w.close();
+        await lonely(0);
+    });
+}, toolsets);
+
+suite((berth) => {
+    test('a disk without room refuses the sleep, and the workspace goes on', { timeout: 120_000 }, async () => {
+        const images = join(berth().data, 'images');
+        await berth().crash();
+        mkdirSync(images, { recursive: true });
+        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m,mode=0700', 'full', images]);
+        try {
+            await berth().serve();
+            const w = await Sleeper.create(berth(), { files: { 'kept.txt': 'kept' } });
+            const program = await w.start(counter);
+            await program.hear(/ready/);
+            const refused = await w.call('workspace_hibernate');
+            assert.ok(refused.failed);
+            assert.match(refused.text, /no room for a memory image/);
+            await program.say('', /count 1;/);
+            assert.equal((await w.hibernate({ files_only: true })).state, 'stopped');
+            assert.equal(await w.run('cat kept.txt'), 'kept');
+            await w.must('workspace_delete');
+            w.close();
+            await berth().crash();
+        } finally {
+            execFileSync('umount', [images]);
+        }
+        await berth().serve();
+    });
+}, toolsets);

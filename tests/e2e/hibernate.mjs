@@ -113,6 +113,23 @@ suite((berth) => {
         w.close();
     });
 
+    test('files that are open inside can be replaced and deleted meanwhile', { timeout: 120_000 }, async () => {
+        const w = await Sleeper.create(berth());
+        const holder = await w.start('exec 9<> held; echo one >&9; echo holding; while read line; do echo "says $(cat held);"; done');
+        await holder.hear(/holding/);
+        await w.hibernate();
+        await w.must('write_file', { path: 'held', content: 'two' });
+        assert.equal(await w.state(), 'hibernated');
+        await holder.say('', /says two;/);
+        await w.hibernate();
+        await w.must('delete_file', { path: 'held' });
+        assert.notEqual(await w.state(), 'hibernated');
+        assert.equal((await w.must('workspace_get')).fidelity, 'memory');
+        await holder.say('', /says ;/);
+        await w.must('workspace_delete');
+        w.close();
+    });
+
     test('an image that is given up while asleep leaves the files', { timeout: 120_000 }, async () => {
         const w = await Sleeper.create(berth(), { files: { 'kept.txt': 'kept' } });
         const program = await w.start(counter);

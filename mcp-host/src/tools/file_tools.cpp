@@ -43,6 +43,14 @@ Task<void> let_go_inside(Tools& t, Call& call, std::string workspace, workspace:
     (void)co_await awake->guest().read_file(std::move(path), 1);
 }
 
+// What sleeps with a file open wakes only where that file is: before a name is taken away, it is awake.
+Task<std::optional<workspace::Lease>> awake_if_asleep(Tools& t, Call& call, std::string workspace) {
+    auto const view = t.workspaces.get(call.caller().principal, workspace);
+    if (!view || (view->state != "hibernated" && view->state != "hibernating")) co_return std::nullopt;
+    auto awake = co_await t.workspaces.awake(call.caller().principal, workspace);
+    co_return value_of(std::move(awake));
+}
+
 std::optional<std::string> if_sha256(Arguments const& a) {
     return a.has("if_sha256") ? std::optional(a.string("if_sha256")) : std::nullopt;
 }
@@ -316,6 +324,10 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                                   throw ToolFailure(
                                       "path and to must both be below /workspace, or both below /home/agent");
                           }
+                          bool const takes_away = change.name == std::string_view("move_file") ||
+                                                  change.name == std::string_view("delete_file");
+                          std::optional<workspace::Lease> lease;
+                          if (takes_away) lease = co_await awake_if_asleep(t, call, a.string("workspace_id"));
                           auto work = [from, to, a, change] { return change.work(from, to, a); };
                           auto done = co_await base::blocking(t.pool, std::move(work));
                           require(done);

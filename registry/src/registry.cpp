@@ -36,6 +36,9 @@ class SqliteRegistry final : public Registry {
     Task<Status> insert_workspace(WorkspaceRecord r) override {
         return ask<Status>(true, [r = std::move(r)](Database& db) { return tables::insert(db, r); });
     }
+    Task<Status> insert_workspaces(std::vector<WorkspaceRecord> all) override {
+        return ask<Status>(true, [all = std::move(all)](Database& db) { return tables::insert_all(db, all); });
+    }
     Task<Status> update_workspace(WorkspaceRecord r) override {
         return ask<Status>(true, [r = std::move(r)](Database& db) { return tables::update(db, r); });
     }
@@ -58,6 +61,18 @@ class SqliteRegistry final : public Registry {
     }
     Task<Result<std::vector<WorkspaceRecord>>> workspaces() override {
         return ask<Result<std::vector<WorkspaceRecord>>>(false, [](Database& db) { return tables::workspaces(db); });
+    }
+
+    Task<Status> insert_snapshot(SnapshotRecord r, std::optional<ImageRecord> image) override {
+        return ask<Status>(true, [r = std::move(r), image = std::move(image)](Database& db) {
+            return tables::insert(db, r, image);
+        });
+    }
+    Task<Status> delete_snapshot(std::string id) override {
+        return ask<Status>(true, [id = std::move(id)](Database& db) { return tables::remove_snapshot(db, id); });
+    }
+    Task<Result<std::vector<SnapshotRecord>>> snapshots() override {
+        return ask<Result<std::vector<SnapshotRecord>>>(false, [](Database& db) { return tables::snapshots(db); });
     }
 
     void put_process_lazy(ProcessRecord r) override { writer_->put(std::move(r)); }

@@ -97,6 +97,22 @@ CREATE TABLE images (
     PRIMARY KEY (workspace, image)
 ) STRICT;
 )sql",
+    R"sql(
+CREATE TABLE snapshots (
+    id              TEXT    PRIMARY KEY NOT NULL CHECK (length(id) BETWEEN 1 AND 128),
+    workspace       TEXT    NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    name            TEXT    NOT NULL,
+    volume          TEXT    NOT NULL CHECK (volume <> ''),
+    image           TEXT    NOT NULL,
+    generation      INTEGER NOT NULL CHECK (generation >= 0),
+    files_bytes     INTEGER NOT NULL CHECK (files_bytes >= 0),
+    memory_bytes    INTEGER NOT NULL CHECK (memory_bytes >= 0),
+    note            TEXT    NOT NULL,
+    created_ms      INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX snapshots_by_name ON snapshots (workspace, name) WHERE name <> '';
+CREATE INDEX snapshots_by_workspace ON snapshots (workspace);
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

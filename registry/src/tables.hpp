@@ -7,6 +7,7 @@
 namespace registry::tables {
 
 Status insert(Database&, WorkspaceRecord const&);
+Status insert_all(Database&, std::vector<WorkspaceRecord> const&);         ///< all or none
 Status update(Database&, WorkspaceRecord const&);
 Status touch(Database&, std::string const& id, std::int64_t active_ms);    ///< no such workspace: nothing happens
 Status remove_workspace(Database&, std::string const& id);
@@ -15,6 +16,10 @@ Result<std::vector<WorkspaceRecord>> workspaces(Database&);
 Status change_images(Database&, std::string const& workspace, ImageChange const&);           ///< all or nothing
 Status update_with_images(Database&, WorkspaceRecord const&, ImageChange const&);           ///< all or nothing
 Result<std::vector<ImageRecord>> images(Database&);
+
+Status insert(Database&, SnapshotRecord const&, std::optional<ImageRecord> const&);     ///< both or neither
+Status remove_snapshot(Database&, std::string const& id);
+Result<std::vector<SnapshotRecord>> snapshots(Database&);
 
 Status put(Database&, ProcessRecord const&);
 Status put_all(Database&, std::vector<ProcessRecord> const&);              ///< all or none

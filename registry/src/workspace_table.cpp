@@ -28,6 +28,17 @@ Status insert(Database& db, WorkspaceRecord const& r) {
     return status ? status : Status(explain(status.error(), r));
 }
 
+Status insert_all(Database& db, std::vector<WorkspaceRecord> const& records) {
+    if (auto s = db.execute("SAVEPOINT insert_all"); !s) return s;
+    for (auto const& r : records) {
+        auto status = insert(db, r);
+        if (status) continue;
+        if (db.in_transaction()) (void)db.execute("ROLLBACK TO insert_all; RELEASE insert_all");
+        return status;
+    }
+    return db.execute("RELEASE insert_all");
+}
+
 Status update(Database& db, WorkspaceRecord const& r) {
     auto s = db.statement("UPDATE workspaces SET name = ?, template = ?, state = ?, slot = ?, volume = ?, generation = ?,"
                           " settings = ?, last_error = ?, idempotency_key = ?, request_hash = ?, active_ms = ?,"
@@ -47,7 +58,7 @@ Status touch(Database& db, std::string const& id, std::int64_t active_ms) {
 }
 
 Status remove_workspace(Database& db, std::string const& id) {
-    auto s = db.statement("DELETE FROM workspaces WHERE id = ?");    // the processes follow by foreign key
+    auto s = db.statement("DELETE FROM workspaces WHERE id = ?");    // processes and snapshots follow by foreign key
     s.bind(id);
     if (auto status = s.run(); !status) return status;
     if (db.changes() == 0) return base::error(base::errc::not_found, "workspace " + id + " is not registered");

@@ -290,3 +290,88 @@ TEST_CASE("the audit trail and secrets") {
         }
     }
 }
+
+TEST_CASE("many workspaces are inserted together or not at all") {
+    World w;
+    auto& r = *w.registry;
+    CHECK(ok(w.io.run(r.insert_workspaces({workspace("a"), workspace("b")}))));
+    auto const refused = w.io.run(r.insert_workspaces({workspace("c"), workspace("b"), workspace("d")}));
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(base::is(refused.error(), base::errc::exists));
+    CHECK(w.io.run(r.workspaces()).value().size() == 2);
+    CHECK(ok(w.io.run(r.insert_workspaces({workspace("c"), workspace("d")}))));
+    CHECK(w.io.run(r.workspaces()).value().size() == 4);
+}
+
+TEST_CASE("snapshot records") {
+    World w;
+    REQUIRE(ok(w.io.run(w.registry->insert_workspaces({workspace("a"), workspace("b")}))));
+    auto const snapshot = [](std::string id, std::string of, std::string name) {
+        registry::SnapshotRecord s;
+        s.id = std::move(id);
+        s.workspace = std::move(of);
+        s.name = std::move(name);
+        s.volume = "v-" + s.id;
+        s.image = "i-" + s.id;
+        s.generation = 7;
+        s.files_bytes = 1ull << 40;
+        s.memory_bytes = 12;
+        s.note = "1 network connection";
+        s.created_ms = 1000;
+        return s;
+    };
+    REQUIRE(ok(w.io.run(w.registry->insert_snapshot(snapshot("s1", "a", "before"), std::nullopt))));
+
+    SUBCASE("come back as they were written, also after a restart") {
+        w.close();
+        w.open();
+        auto const all = w.io.run(w.registry->snapshots()).value();
+        REQUIRE(all.size() == 1);
+        auto const want = snapshot("s1", "a", "before");
+        CHECK(all[0].id == want.id);
+        CHECK(all[0].workspace == want.workspace);
+        CHECK(all[0].name == want.name);
+        CHECK(all[0].volume == want.volume);
+        CHECK(all[0].image == want.image);
+        CHECK(all[0].generation == want.generation);
+        CHECK(all[0].files_bytes == want.files_bytes);
+        CHECK(all[0].memory_bytes == want.memory_bytes);
+        CHECK(all[0].note == want.note);
+        CHECK(all[0].created_ms == want.created_ms);
+    }
+    SUBCASE("have a name once in a workspace, and any number have none") {
+        auto const taken = w.io.run(w.registry->insert_snapshot(snapshot("s2", "a", "before"), std::nullopt));
+        REQUIRE_FALSE(taken.has_value());
+        CHECK(base::is(taken.error(), base::errc::exists));
+        CHECK(taken.error().message() == "a snapshot named \"before\" exists already");
+        CHECK(ok(w.io.run(w.registry->insert_snapshot(snapshot("s3", "b", "before"), std::nullopt))));
+        CHECK(ok(w.io.run(w.registry->insert_snapshot(snapshot("s4", "a", ""), std::nullopt))));
+        CHECK(ok(w.io.run(w.registry->insert_snapshot(snapshot("s5", "a", ""), std::nullopt))));
+    }
+    SUBCASE("come and go with their image") {
+        registry::ImageRecord image;
+        image.workspace = "a";
+        image.image = "i-s2";
+        image.kind = "snapshot";
+        image.generation = 7;
+        CHECK_FALSE(w.io.run(w.registry->insert_snapshot(snapshot("s2", "a", "before"), image)).has_value());
+        CHECK(w.io.run(w.registry->images()).value().empty());
+        REQUIRE(ok(w.io.run(w.registry->insert_snapshot(snapshot("s2", "a", "after"), image))));
+        CHECK(w.io.run(w.registry->images()).value().size() == 1);
+        CHECK_FALSE(w.io.run(w.registry->insert_snapshot(snapshot("s3", "a", "third"), image)).has_value());
+        CHECK(w.io.run(w.registry->snapshots()).value().size() == 2);
+        REQUIRE(ok(w.io.run(w.registry->delete_snapshot("s2"))));
+        CHECK(w.io.run(w.registry->images()).value().empty());
+    }
+    SUBCASE("belong to a workspace that exists, and go with it") {
+        CHECK_FALSE(w.io.run(w.registry->insert_snapshot(snapshot("s2", "nobody", ""), std::nullopt)).has_value());
+        REQUIRE(ok(w.io.run(w.registry->insert_snapshot(snapshot("s3", "b", ""), std::nullopt))));
+        REQUIRE(ok(w.io.run(w.registry->delete_workspace("a"))));
+        auto const all = w.io.run(w.registry->snapshots()).value();
+        REQUIRE(all.size() == 1);
+        CHECK(all[0].id == "s3");
+        CHECK(ok(w.io.run(w.registry->delete_snapshot("s3"))));
+        CHECK(ok(w.io.run(w.registry->delete_snapshot("s3"))));
+        CHECK(w.io.run(w.registry->snapshots()).value().empty());
+    }
+}

@@ -84,6 +84,19 @@ struct ServerOffer {
     std::int64_t seen_ms = 0;
 };
 
+/// A workspace's files, and its memory where there is an image, as they were at one instant.
+struct SnapshotRecord {
+    std::string id;                       ///< primary key
+    std::string workspace;
+    std::string name;                     ///< "" = none; unique in its workspace
+    std::string volume;
+    std::string image;                    ///< "" = files only
+    std::uint64_t generation = 0;         ///< of the image
+    std::uint64_t files_bytes = 0, memory_bytes = 0;
+    std::string note;                     ///< for people: why there is no memory, or what was not kept
+    std::int64_t created_ms = 0;
+};
+
 /// SQLite, WAL, synchronous=FULL, one connection on one thread of its own: commits that wait at the same moment share one flush.
 /// Every call that changes something returns after it is durable, unless its name says `_lazy`.
 /// Threads: called from the I/O thread; resumes there.
@@ -95,14 +108,20 @@ class Registry {
     static Result<std::unique_ptr<Registry>> open(asio::io_context&, std::string const& directory);
 
     virtual Task<Status> insert_workspace(WorkspaceRecord) = 0;     ///< errc::exists: id, (owner, name) or (owner, idempotency_key) is taken
+    virtual Task<Status> insert_workspaces(std::vector<WorkspaceRecord>) = 0;   ///< all or none
     virtual Task<Status> update_workspace(WorkspaceRecord) = 0;     ///< all columns but id, owner, created_ms; errc::not_found
     /// The record and its images together: all of it or nothing.
     virtual Task<Status> update_workspace_images(WorkspaceRecord, ImageChange) = 0;
     virtual Task<Status> change_images(std::string workspace, ImageChange) = 0;
     virtual Task<Result<std::vector<ImageRecord>>> images() = 0;    ///< of all workspaces, oldest first
     virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0;
-    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes and images
+    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes, images and snapshots
     virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;
+
+    /// With its image, or neither. errc::exists: id or (workspace, name) is taken.
+    virtual Task<Status> insert_snapshot(SnapshotRecord, std::optional<ImageRecord>) = 0;
+    virtual Task<Status> delete_snapshot(std::string id) = 0;       ///< with its image; a missing one is fine
+    virtual Task<Result<std::vector<SnapshotRecord>>> snapshots() = 0;          ///< oldest first
 
     virtual void put_process_lazy(ProcessRecord) = 0;               ///< within 100 ms, in order; what a crash may lose is re-learnt from the guest
     virtual Task<Status> put_processes(std::vector<ProcessRecord>) = 0;

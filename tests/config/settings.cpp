@@ -32,6 +32,7 @@ bool same(Settings const& a, Settings const& b) {
            l.insecure_plain_http == m.insecure_plain_http && a.templates_dir == b.templates_dir && pools &&
            a.default_template == b.default_template && limits(a.limits, b.limits) && limits(a.max_limits, b.max_limits) &&
            a.max_workspaces == b.max_workspaces && a.max_sandboxes == b.max_sandboxes && a.max_boots == b.max_boots &&
+           a.snapshots.per_workspace == b.snapshots.per_workspace && a.snapshots.max_bytes == b.snapshots.max_bytes &&
            a.idle.freeze_after == b.idle.freeze_after && a.idle.stop_after == b.idle.stop_after &&
            a.idle.hibernate_after == b.idle.hibernate_after && a.idle.keep_alive == b.idle.keep_alive &&
            a.hibernation.disk_bytes == b.hibernation.disk_bytes &&
@@ -72,6 +73,7 @@ max_limits:
 max_workspaces: 7
 max_sandboxes: 5
 max_boots: 1
+snapshots: {per_workspace: 3, max_bytes: 5GiB}
 idle: {freeze_after: 500ms, hibernate_after: 1h, stop_after: 0, keep_alive: true}
 hibernation: {disk: 1GiB, memory_ceiling: 512MiB}
 network:
@@ -92,6 +94,8 @@ log_level: debug
         CHECK(s->limits.cpus == 0.5);
         CHECK(s->max_limits.memory_bytes == 1ull << 30);
         CHECK(s->max_limits.pids == 4096);
+        CHECK(s->snapshots.per_workspace == 3);
+        CHECK(s->snapshots.max_bytes == 5ull << 30);
         CHECK(s->idle.freeze_after.count() == 500);
         CHECK(s->idle.stop_after.count() == 0);
         CHECK(s->idle.hibernate_after == std::chrono::hours(1));

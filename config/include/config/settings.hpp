@@ -34,6 +34,10 @@ struct Settings {
         std::uint64_t disk_bytes = 10ull << 30;
     } limits, max_limits{8ull << 30, 8, 4096, 100ull << 30};
     int max_workspaces = 2000, max_sandboxes = 400, max_boots = 2;
+    struct Snapshots {
+        int per_workspace = 10;
+        std::uint64_t max_bytes = 64ull << 30;               ///< of one owner's, files and memory
+    } snapshots;
     struct Idle {
         std::chrono::milliseconds freeze_after{2'000};
         std::chrono::milliseconds hibernate_after{600'000};  ///< 0 = never

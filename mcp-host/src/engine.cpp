@@ -123,7 +123,7 @@ Task<void> Engine::start(Filling filling) {
     features.state_key = key.value();
     auto transfer_key = co_await records_->secret("transfer", 32);
     transfers_->open(transfer_key.value());
-    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools, lifecycle_tools})
+    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools, lifecycle_tools, snapshot_tools})
         for (auto& tool : group(*tools_)) {
             if (filling == Filling::at_first_call)
                 tool.run = [this, run = std::move(tool.run)](Json arguments, Call& call) {

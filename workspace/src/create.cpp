@@ -18,16 +18,6 @@ Status at_most(T value, T low, T high, std::string const& what) {
 
 std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + "MiB"; }
 
-bool plain_name(std::string const& name) {
-    return name.size() <= 63 &&
-           std::all_of(name.begin(), name.end(),
-                       [](char c) {
-                           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                                  (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-                       }) &&
-           name.front() != '-' && name.front() != '.';
-}
-
 bool variable_name(std::string const& name) {
     return !name.empty() && !(name[0] >= '0' && name[0] <= '9') &&
            std::all_of(name.begin(), name.end(), [](char c) {
@@ -42,6 +32,16 @@ std::string quoted(std::string const& word) {
 }
 
 }  // namespace
+
+bool plain_name(std::string const& name) {
+    return name.size() <= 63 &&
+           std::all_of(name.begin(), name.end(),
+                       [](char c) {
+                           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                  (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+                       }) &&
+           name.front() != '-' && name.front() != '.';
+}
 
 Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
     auto const& max = config.max_limits;

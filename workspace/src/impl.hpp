@@ -61,6 +61,42 @@ struct Workspaces::Impl {
     Task<Status> wake_image(Ptr w, Arrival* arrival, std::string* unusable);
     void forget_image(registry::ImageRecord image);  ///< removes its bytes, in the background
 
+    // capture.cpp: files and memory at one instant, without ending anything
+    struct Captured;
+    Task<Result<Captured>> capture(Ptr w, std::string image_id);
+    Task<Status> capture_running(Ptr w, std::string image_id, Captured& out);
+    Task<void> forget(std::string workspace, Captured captured);
+
+    // snapshots.cpp
+    Task<Result<Snapped>> snapshot(Ptr w, std::string name);
+    Task<Status> delete_snapshot(Ptr w, registry::SnapshotRecord record);
+    Result<registry::SnapshotRecord> find_snapshot(Workspace const& w, std::string const& wanted) const;
+    Status room_for_snapshot(Workspace const& w, std::uint64_t bytes) const;
+
+    // restoring.cpp
+    struct Raised {
+        std::shared_ptr<sandbox::Sandbox> sandbox;
+        bool memory = false;
+        std::string why;
+        std::uint64_t memory_bytes = 0;
+    };
+    enum class Raise { restore, fork };
+    Task<Result<Raised>> raise(Ptr w, std::string volume, std::uint64_t generation, sandbox::OpenImage const* image,
+                               Raise how);
+    Task<Result<RestoredTo>> restore(Ptr w, registry::SnapshotRecord snapshot, std::optional<std::string> keep_as);
+    Task<Status> become(Ptr w, registry::WorkspaceRecord next, Raised raised);
+    Task<Result<sandbox::OpenImage>> open_image(Workspace const& w, sandbox::ImageRef ref);
+    /// `origins`: what a command was called where it comes from, if otherwise.
+    Task<void> record_processes(Ptr w, std::map<std::string, std::string> origins);
+
+    // forking.cpp
+    Task<Result<Forked>> fork_of(Ptr w, std::size_t count, std::vector<std::string> names);
+    Task<Result<std::vector<Ptr>>> reserve_forks(Ptr w, std::size_t count, std::vector<std::string> names);
+    Task<Result<Forked>> fork(Ptr w, std::vector<Ptr> children);
+    Task<void> raise_fork(Ptr child, sandbox::OpenImage image, Status* outcome,
+                          std::map<std::string, std::string>* renamed);
+    Task<std::map<std::string, std::string>> rename_processes(Ptr w);
+
     // create.cpp
     Task<Result<Created>> create(std::string owner, CreateRequest request);
     Result<Settings> settle(CreateRequest const&) const;  ///< defaults filled in, maxima checked
@@ -99,6 +135,7 @@ struct Workspaces::Impl {
     std::unordered_map<std::string, Ptr> table;
     std::unordered_map<std::string, registry::ProcessRecord>
         processes;  ///< started by this server, newest state known
+    std::unordered_map<std::string, std::vector<registry::SnapshotRecord>> snapshots;  ///< by workspace, oldest first
     std::function<void(Change const&)> changed;
     asio::steady_timer idle_timer;
     Turn creating;  ///< for requests that name something which must be unique
@@ -118,6 +155,8 @@ inline double elapsed_ms(base::Clock::time_point since) {
     return std::chrono::duration<double, std::milli>(base::Clock::now() - since).count();
 }
 std::int64_t now_ms();
+bool plain_name(std::string const& name);
+base::Error unknown(std::string const& id);
 sandbox::GuestSetup setup_for(Workspace const&);
 
 }  // namespace workspace

@@ -42,6 +42,12 @@ constexpr Row kRows[] = {
     {State::waking, Event::failed, State::hibernated},
     {State::waking, Event::unusable, State::stopped},
 
+    // The old sandbox or image is given up in the commit that names the new sandbox.
+    {State::stopped, Event::restored, State::running},
+    {State::running, Event::restored, State::running},
+    {State::frozen, Event::restored, State::running},
+    {State::hibernated, Event::restored, State::running},
+
     {State::stopping, Event::ended, State::stopped},
     {State::stopping, Event::died, State::stopped},
 
@@ -76,6 +82,7 @@ std::string_view to_string(Event e) {
         case Event::wake: return "wake";
         case Event::woken: return "woken";
         case Event::failed: return "failed";
+        case Event::restored: return "restored";
         case Event::unusable: return "unusable";
         case Event::stop: return "stop";
         case Event::ended: return "ended";

@@ -115,6 +115,12 @@ Task<RecoveryReport> Workspaces::Impl::recover() {
         auto const id = record.id;
         table.emplace(id, std::make_shared<Workspace>(io.get_executor(), std::move(record)));
     }
+    auto kept = co_await records.snapshots();
+    if (!kept) throw boost::system::system_error(kept.error().code, "read snapshots: " + kept.error().context);
+    for (auto& one : *kept) {
+        volume_ids.insert(one.volume);
+        snapshots[one.workspace].push_back(std::move(one));
+    }
     for (auto const& image : *pictures) {
         guests.insert(image.guest_build);
         if (image.kind != "sleep") continue;

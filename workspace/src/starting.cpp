@@ -296,7 +296,12 @@ Task<Status> Workspaces::Impl::destroy(Ptr w) {
     co_await see_off(w);
     if (images)
         if (auto s = co_await images->remove_workspace(w->record.id); !s) co_return s;
-    if (auto s = co_await volumes.remove(w->record.volume); !s) co_return s;
+    std::vector<std::string> copies{w->record.volume};
+    if (auto const there = snapshots.find(w->record.id); there != snapshots.end())
+        for (auto const& s : there->second) copies.push_back(s.volume);
+    for (auto const& volume : copies)
+        if (auto s = co_await volumes.remove(volume); !s) co_return s;
+    snapshots.erase(w->record.id);
     std::erase_if(processes, [&](auto const& p) { return p.second.workspace == w->record.id; });
     auto gone = co_await records.delete_workspace(w->record.id);
     table.erase(w->record.id);

@@ -14,13 +14,13 @@ std::int64_t now_ms() {
         .count();
 }
 
-namespace {
-
 base::Error unknown(std::string const& id) {
     return base::error(base::errc::not_found,
                        "there is no workspace \"" + id.substr(0, 80) +
                            "\"; workspace_list shows yours, workspace_create makes one");
 }
+
+namespace {
 
 constexpr std::size_t kProcessesRemembered = 20'000;
 constexpr base::milliseconds kCleanUp{30'000}, kLookAgain{5};
@@ -168,7 +168,7 @@ Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
         w->record.active_ms = now;
         impl_->records.touch_workspace_lazy(w->record.id, now);
     }
-    if (w->state == State::running && w->sandbox && w->sandbox->alive()) {
+    if (w->state == State::running && w->sandbox && w->sandbox->alive() && !w->replaced) {
         lease.sandbox_ = w->sandbox;
         co_return lease;
     }

@@ -66,6 +66,7 @@ std::vector<mcp::Tool> process_tools(Tools&);
 std::vector<mcp::Tool> file_tools(Tools&);
 std::vector<mcp::Tool> transfer_tools(Tools&);
 std::vector<mcp::Tool> lifecycle_tools(Tools&);
+std::vector<mcp::Tool> snapshot_tools(Tools&);
 
 Field workspace_id_field();
 

@@ -71,8 +71,11 @@ export function use(pid) {
     };
 }
 
-/** '' when every slot, group, mount, loop device, volume and process is accounted for, else the first that is not. */
-export async function unaccounted(berth, workspaces) {
+/**
+ * '' when every slot, group, mount, loop device, volume and process is accounted for, else the first that is not.
+ * `snapshots` is how many have a volume.
+ */
+export async function unaccounted(berth, workspaces, snapshots = 0) {
     const slot = new Set(slots(berth.data));
     for (const name of groups(berth.data)) if (!slot.has(name)) return `group ${name}`;
     for (const [pid, command] of processes(`${berth.data}/sandboxes/slots`)) {
@@ -80,10 +83,12 @@ export async function unaccounted(berth, workspaces) {
         if (!slot.has(name)) return `process ${pid}: ${command}`;
     }
     const volume = new Set(volumes(berth.data));
-    for (const name of volume) {
-        if (!name.startsWith('.') && !workspaces.has(name)) return `volume ${name}`;
+    // The first one of a workspace has its name; those of snapshots, forks and restored ones have names of their own.
+    const whole = [...volume].filter((name) => !name.startsWith('.'));
+    for (const name of whole) if (!name.startsWith('v-') && !workspaces.has(name)) return `volume ${name}`;
+    if (whole.length !== workspaces.size + snapshots) {
+        return `volumes ${whole} for ${[...workspaces]} and ${snapshots} snapshots`;
     }
-    for (const name of workspaces) if (!volume.has(name)) return `no volume for ${name}`;
     for (const point of [...mounts(`${berth.data}/volumes`), ...loops(`${berth.data}/volumes`)]) {
         const name = point.slice(`${berth.data}/volumes/`.length).split('/')[0];
         if (!volume.has(name)) return `mount or loop device of ${point}`;

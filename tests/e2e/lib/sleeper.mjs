@@ -17,6 +17,14 @@ export async function until(what, look) {
 
 /** One workspace of a server, through a client of its own. */
 export class Sleeper {
+    /** One that is there already. */
+    static of(berth, id) {
+        const sleeper = new Sleeper();
+        sleeper.client = new HttpClient(berth);
+        sleeper.id = id;
+        return sleeper;
+    }
+
     static async create(berth, args = {}) {
         const sleeper = new Sleeper();
         sleeper.client = new HttpClient(berth);
@@ -55,14 +63,17 @@ export class Sleeper {
         return new Talk(this, process_id);
     }
 
+    /** With a program that runs already, from what it wrote at `cursor` on. */
+    talk(process_id, cursor = 0) { return new Talk(this, process_id, cursor); }
+
     close() { this.client.close(); }
 }
 
 class Talk {
-    constructor(sleeper, process_id) {
+    constructor(sleeper, process_id, cursor = 0) {
         this.sleeper = sleeper;
         this.process_id = process_id;
-        this.cursor = 0;
+        this.cursor = cursor;
         this.heard = '';
     }
 

@@ -30,6 +30,7 @@ enum class Event {
     wake,
     woken,      ///< the guest answered
     failed,     ///< what was begun did not come to pass; everything is as before it
+    restored,   ///< another sandbox, from a snapshot, took the place of what there was
     unusable,   ///< the image will never be loaded: only the files are left
     stop,
     ended,      ///< the sandbox is gone, by wish

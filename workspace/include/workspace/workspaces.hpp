@@ -8,6 +8,7 @@
 #include <sandbox/image_store.hpp>
 #include <sandbox/sandboxes.hpp>
 #include <workspace/lifecycle.hpp>
+#include <workspace/snapshots.hpp>
 #include <workspace/volume.hpp>
 
 #include <functional>
@@ -105,6 +106,25 @@ struct Woken {
     Arrival arrival;
 };
 
+struct RestoredTo {
+    View view;
+    std::string snapshot;                ///< its id
+    bool memory = false;                 ///< else it was started from the snapshot's files
+    std::string why;                     ///< not with memory
+    std::optional<SnapshotView> kept;    ///< what it was before; without, that is gone
+    double ms = 0;
+};
+
+struct Forked {
+    std::vector<View> workspaces;
+    /// Of each: its commands' ids in the origin, and their own. Empty where the guest is too old to name them anew.
+    std::vector<std::map<std::string, std::string>> processes;
+    bool memory = false;                 ///< else they are stopped and start from their files
+    std::string why;                     ///< not with memory
+    std::vector<std::string> dropped;    ///< what the origin lost by it, for people
+    double ms = 0, still_ms = 0;         ///< in all; of that, how long nothing ran in the origin
+};
+
 struct LifeCounts {
     std::uint64_t hibernated = 0, refused = 0;              ///< sleeps: done, not possible
     std::uint64_t woken = 0, from_files = 0, stopped = 0;   ///< wakes with memory; starts after memory was lost; given up
@@ -191,6 +211,22 @@ class Workspaces {
     /// failure it goes on running: image_errc::open_deleted_file names file and process, and files_only is then the way.
     Task<Result<Slept>> hibernate(std::string owner, std::string id, HibernateRequest request);
     Task<Result<Woken>> wake(std::string owner, std::string id);
+
+    /// A workspace's state at one instant under a name ("" = none): files, and memory when it has any that can be saved. It goes
+    /// on as it was, awake or asleep; what is awake loses its connections to the outside. errc::limit: too many, too large, no
+    /// space; the message says what to delete. errc::exists: the name is taken.
+    Task<Result<Snapped>> snapshot(std::string owner, std::string id, std::string name);
+    /// Newest first.
+    Result<std::vector<SnapshotView>> snapshots(std::string const& owner, std::string const& id) const;
+    Task<Result<SnapshotView>> delete_snapshot(std::string owner, std::string id, std::string snapshot);
+    /// Back to a snapshot, by id or name, awake. `keep_as` first makes a snapshot of what it is now, which is gone otherwise.
+    /// After a failure it is what it was.
+    Task<Result<RestoredTo>> restore(std::string owner, std::string id, std::string snapshot,
+                                     std::optional<std::string> keep_as);
+    /// `count` workspaces (up to kMaxForks) like this one, each with an identity of its own; the first have `names`. All of
+    /// them or none.
+    Task<Result<Forked>> fork(std::string owner, std::string id, int count, std::vector<std::string> names);
+
     /// Maps a tool's path. Does not wake anything: volumes are used from the host.
     Task<Result<Place>> place(std::string owner, std::string id, std::string path);
     Result<sandbox::Usage> usage(std::string const& owner, std::string const& id) const;

@@ -1,5 +1,6 @@
 #include <base/timeout.hpp>
-#include <mcp/client.hpp>
+#include <http/client_origin.hpp>
+#include <mcp/oauth.hpp>
 
 #include <cstdlib>
 #include <iostream>
@@ -37,6 +38,31 @@ class Agreeable final : public mcp::ClientEvents {
         }
         co_return answer;
     }
+};
+
+/// The user's browser: opens the page and lets itself be sent back.
+class Browser final : public mcp::OAuthHost {
+  public:
+    explicit Browser(asio::io_context& io) : origins_(io, http::OriginsOptions()) {}
+    Task<base::Result<base::Secret>> load() override { co_return record_; }
+    Task<base::Status> save(base::Secret record) override {
+        record_ = std::move(record);
+        co_return base::Status();
+    }
+    Task<base::Result<std::string>> authorize(std::string url) override {
+        http::OriginRequest request;
+        auto parsed = http::Url::parse(url);
+        if (!parsed) co_return parsed.error();
+        request.url = std::move(*parsed);
+        auto sending = origins_.send(std::move(request), base::milliseconds(10'000));
+        auto const answer = co_await std::move(sending);
+        if (!answer) co_return answer.error();
+        co_return std::string((*answer)->field("Location"));
+    }
+
+  private:
+    http::Origins origins_;
+    base::Secret record_;
 };
 
 struct Driver {
@@ -158,10 +184,21 @@ int main(int argc, char** argv) {
     options.request_limit = base::milliseconds(20'000);
     mcp::HttpServer server;
     server.url = argv[argc - 1];
+    auto const scenario = environment("MCP_CONFORMANCE_SCENARIO");
+    auto context = Json::object();
+    if (auto const given = base::parse_json(environment("MCP_CONFORMANCE_CONTEXT"))) context = *given;
+    if (scenario.starts_with("auth/")) {
+        mcp::OAuthOptions oauth;
+        oauth.redirect_uri = "http://127.0.0.1:39871/callback";
+        oauth.client_metadata_url = "https://conformance-test.local/client-metadata.json";
+        oauth.client_id = context.value("client_id", "");
+        oauth.client_secret = base::Secret(context.value("client_secret", ""));
+        oauth.issuer = context.value("issuer", "");
+        oauth.client_credentials = scenario.starts_with("auth/client-credentials");
+        server.authorization = mcp::oauth(io, server.url, std::move(oauth), std::make_shared<Browser>(io));
+    }
     mcp::Client client(io, std::move(server), std::move(options), events);
-    Driver driver{client, environment("MCP_CONFORMANCE_SCENARIO"), Json::object()};
-    if (auto const context = base::parse_json(environment("MCP_CONFORMANCE_CONTEXT")))
-        driver.context = *context;
+    Driver driver{client, scenario, std::move(context)};
     asio::co_spawn(io, driver.run(), [&](std::exception_ptr thrown) {
         if (thrown) driver.status = 1;
         io.stop();

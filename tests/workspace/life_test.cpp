@@ -128,7 +128,7 @@ struct World {
         auto made = io.run(workspaces->create(kOwner, std::move(request)));
         REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
         id = made->view.id;
-        auto lease = io.run(workspaces->awake(kOwner, id));
+        auto lease = awake();
         REQUIRE(lease);
         sandbox::ProcessSpec spec;
         spec.id = "p-counter";
@@ -138,6 +138,15 @@ struct World {
         REQUIRE(started);
         workspaces->remember(record_of(id, lease->generation(), "counter", *started));
     }
+    Result<Lease> awake() {
+        std::optional<Result<Lease>> lease;
+        auto work = [](World* world, std::optional<Result<Lease>>* out) -> Task<void> {
+            auto got = co_await world->workspaces->awake(kOwner, world->id);
+            out->emplace(std::move(got));
+        };
+        io.run(work(this, &lease));
+        return std::move(*lease);
+    }
     View view() { return workspaces->get(kOwner, id).value(); }
     Result<Slept> hibernate(bool files_only = false) {
         HibernateRequest const request{files_only};
@@ -145,7 +154,7 @@ struct World {
     }
     /// Wakes it and has it count one further, which memory alone can. How it came back.
     Arrival count() {
-        auto lease = io.run(workspaces->awake(kOwner, id));
+        auto lease = awake();
         REQUIRE_MESSAGE(lease, (lease ? "" : lease.error().message()));
         REQUIRE(io.run(lease->guest().input("p-counter", "\n", false)));
         auto const expected = std::to_string(++counted) + "\n";
@@ -156,7 +165,7 @@ struct World {
         return lease->arrival();
     }
     void opens_from_files(std::string const& reason) {
-        auto lease = io.run(workspaces->awake(kOwner, id));
+        auto lease = awake();
         REQUIRE_MESSAGE(lease, (lease ? "" : lease.error().message()));
         CHECK(lease->arrival().way == Arrival::Way::started);
         CHECK(lease->arrival().fidelity == "files");
@@ -228,7 +237,7 @@ TEST_CASE("a workspace that sleeps on disk") {
     }
     SUBCASE("keeps its image when it cannot be loaded at the moment") {
         w.images->open_fails = base::error(base::errc::unavailable, "the store is away");
-        auto lease = w.io.run(w.workspaces->awake(kOwner, w.id));
+        auto lease = w.awake();
         REQUIRE_FALSE(lease);
         CHECK(lease.error().message().find("the store is away") != std::string::npos);
         CHECK(w.view().state == "hibernated");

@@ -122,9 +122,11 @@ void RunscFloor::must(std::vector<std::string> words) const {
     auto const what = words.front();
     auto l = launch(std::move(words));
     auto const null = base::sys::open("/dev/null", O_RDWR).value();
-    l.out = l.err = null.get();  // a sandbox that goes on keeps them
+    if (what == "create" || what == "restore") l.out = l.err = null.get();  // the sandbox keeps them
     auto const done = children_.run(std::move(l), kLimit);
-    if (done.exit_code != 0) throw Failure("bare runsc " + what + " ended with " + std::to_string(done.exit_code));
+    if (done.exit_code != 0)
+        throw Failure("bare runsc " + what + " ended with " + std::to_string(done.exit_code) + ": " +
+                      done.err.substr(0, 300));
 }
 
 RunscFloor::SleepAndWake RunscFloor::sleep_and_wake(std::vector<std::string> const& args) {
@@ -133,8 +135,8 @@ RunscFloor::SleepAndWake RunscFloor::sleep_and_wake(std::vector<std::string> con
     auto const where = bundle(id, args);
     auto const image = where + "/image";
     base::sys::mkdir(image, 0700).value();
+    auto pipe = base::sys::pipe().value();  // open to the end: what still writes must not find it closed
     {
-        auto pipe = base::sys::pipe().value();
         auto const null = base::sys::open("/dev/null", O_RDWR).value();
         auto l = launch({"run", "-detach", "-bundle=" + where, id});
         l.out = pipe.second.get();

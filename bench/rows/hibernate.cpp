@@ -1,5 +1,5 @@
-// Memory to disk and back, for what agents leave running; beside the same by bare runsc, whose files are flushed too. Ours also
-// seals what it writes, and verifies every byte before it loads it.
+// Memory to disk and back, for what agents leave running; beside the same by bare runsc, whose files are
+// flushed too. Ours also seals what it writes, and verifies every byte before it loads it.
 #include "../interrupt.hpp"
 #include "../rows.hpp"
 
@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kSettle{400};  // the next sandbox to wake into is made meanwhile
 
+constexpr int kTries = 5;  // of 50 s: a gigabyte of random bytes takes its time on a busy machine
+
 struct Load {
     std::string name, what;
     std::vector<std::string> program;  ///< writes once it holds what it holds
@@ -20,14 +22,20 @@ struct Load {
 
 std::vector<std::string> python(int mb) {
     return {"/usr/bin/python3", "-u", "-c",
-            "import os, sys\nblob = os.urandom(" + std::to_string(mb) + " << 20)\nprint(1)\nimport time\ntime.sleep(1e6)"};
+            "import os, sys\nblob = os.urandom(" + std::to_string(mb) +
+                " << 20)\nprint(1)\nimport time\ntime.sleep(1e6)"};
 }
 
 std::vector<Load> loads() {
     return {
         {"shell", "an idle shell", {"/bin/bash", "-c", "echo 1; while :; do sleep 1000; done"}, 10, 0, 0},
         {"python64", "Python with 64 MiB", python(64), 10, 250, 150},
-        {"node", "an idle Node", {"/usr/bin/node", "-e", "console.log(1); setInterval(() => {}, 1e6)"}, 10, 0, 0},
+        {"node",
+         "an idle Node",
+         {"/usr/bin/node", "-e", "console.log(1); setInterval(() => {}, 1e6)"},
+         10,
+         0,
+         0},
         {"mem256", "256 MiB", python(256), 6, 800, 350},
         {"mem1024", "1 GiB", python(1024), 4, 2600, 1100},
     };
@@ -46,13 +54,17 @@ std::string command_of(std::vector<std::string> const& program) {
 // A workspace with the load running in it.
 Lab::Workspace begin(Lab& lab, Load const& load) {
     auto w = lab.workspace();
-    auto const started = lab.client().call("run_command", {{"workspace_id", w.id()},
-                                                           {"command", command_of(load.program)},
-                                                           {"background", true}});
+    auto const started = lab.client().call(
+        "run_command",
+        {{"workspace_id", w.id()}, {"command", command_of(load.program)}, {"background", true}});
     auto const process = started.structured().at("process_id").get<std::string>();
-    auto const said = lab.client().call("read_process_output", {{"process_id", process}, {"wait_ms", 50'000}});
-    if (said.structured().at("output") != "1\n") throw Failure(load.what + " did not start");
-    return w;
+    for (int tries = 0; tries < kTries; ++tries) {
+        auto const said =
+            lab.client().call("read_process_output", {{"process_id", process}, {"wait_ms", 50'000}});
+        if (said.structured().at("output") == "1\n") return w;
+        throw_if_interrupted();
+    }
+    throw Failure(load.what + " did not start");
 }
 
 // Milliseconds of the call that no phase accounts for.
@@ -66,7 +78,8 @@ void note_phases(Lab& lab, std::string const& of, std::map<std::string, Samples>
     std::string line = of + " by phase, p50 ms:";
     for (auto const& [name, samples] : phases) {
         auto const tenths = std::to_string(static_cast<long>(samples.p50() * 10 + 0.5));
-        line += " " + name + " " + (tenths.size() > 1 ? tenths.substr(0, tenths.size() - 1) : "0") + "." + tenths.back();
+        line += " " + name + " " + (tenths.size() > 1 ? tenths.substr(0, tenths.size() - 1) : "0") + "." +
+                tenths.back();
     }
     lab.report().note(line);
 }
@@ -102,13 +115,15 @@ void measure_load(Lab& lab, Load const& load) {
         auto& e = lab.report().add("hibernate/" + load.name, load.what + " to disk", "ms", hibernate,
                                    "runsc checkpoint, flushed", floor_checkpoint);
         if (load.hibernate_ms > 0)
-            promise(e, "p95 " + std::to_string(static_cast<int>(load.hibernate_ms)) + " ms", e.p95 <= load.hibernate_ms);
+            promise(e, "p95 " + std::to_string(static_cast<int>(load.hibernate_ms)) + " ms",
+                    e.p95 <= load.hibernate_ms);
     }
     {
         auto& e = lab.report().add("wake/" + load.name, load.what + " from disk", "ms", wake,
                                    "runsc restore, created before", floor_restore);
         if (load.wake_ms > 0)
-            promise(e, "p95 " + std::to_string(static_cast<int>(load.wake_ms)) + " ms", e.p95 <= load.wake_ms);
+            promise(e, "p95 " + std::to_string(static_cast<int>(load.wake_ms)) + " ms",
+                    e.p95 <= load.wake_ms);
     }
     note_phases(lab, "hibernate/" + load.name, asleep);
     note_phases(lab, "wake/" + load.name, awake);
@@ -130,7 +145,8 @@ void measure_wake_together(Lab& lab) {
     auto const ask = [](McpClient& client, base::Json const& arguments) {
         return client.call("read_file", arguments).took;
     };
-    base::Json const file = {{"workspace_id", w.id()}, {"path", "/etc/debian_version"}};  // which only the guest can read
+    base::Json const file = {{"workspace_id", w.id()},
+                             {"path", "/etc/debian_version"}};  // which only the guest can read
     for (int round = 0; round < lab.count(5); ++round) {
         pause(kSettle);
         (void)lab.client().call("workspace_hibernate", which);
@@ -140,21 +156,25 @@ void measure_wake_together(Lab& lab) {
             answers.push_back(std::async(std::launch::async, ask, std::ref(*client), std::cref(file)));
         for (auto& answer : answers) one.add(answer.get());
     }
-    lab.report().add("wake_together", "sixteen callers of one hibernated workspace, each to its answer", "ms", one);
+    lab.report().add("wake_together", "sixteen callers of one hibernated workspace, each to its answer", "ms",
+                     one);
     int const count = std::min(50, lab.count(10) * 5);
     std::vector<Lab::Workspace> all;
     for (int i = 0; i < count; ++i) all.push_back(begin(lab, loads().front()));
-    for (auto const& each : all) (void)lab.client().call("workspace_hibernate", {{"workspace_id", each.id()}});
+    for (auto const& each : all)
+        (void)lab.client().call("workspace_hibernate", {{"workspace_id", each.id()}});
     pause(kSettle);
     while (static_cast<int>(clients.size()) < count) clients.push_back(lab.server().connect());
     std::vector<base::Json> files;
-    for (auto const& each : all) files.push_back({{"workspace_id", each.id()}, {"path", "/etc/debian_version"}});
+    for (auto const& each : all)
+        files.push_back({{"workspace_id", each.id()}, {"path", "/etc/debian_version"}});
     std::vector<std::future<Clock::duration>> answers;
     for (int i = 0; i < count; ++i)
         answers.push_back(std::async(std::launch::async, ask, std::ref(*clients[static_cast<std::size_t>(i)]),
                                      std::cref(files[static_cast<std::size_t>(i)])));
     for (auto& answer : answers) many.add(answer.get());
-    lab.report().add("wake_together/many", std::to_string(count) + " hibernated workspaces called at once, each to its answer",
+    lab.report().add("wake_together/many",
+                     std::to_string(count) + " hibernated workspaces called at once, each to its answer",
                      "ms", many);
 }
 

@@ -16,7 +16,7 @@ std::vector<State> const kStates{State::stopped, State::starting,    State::runn
                                  State::waking,  State::stopping,    State::deleting};
 std::vector<Event> const kEvents{Event::start, Event::started, Event::freeze, Event::thaw,   Event::hibernate,
                                  Event::kept,  Event::wake,    Event::woken,  Event::failed, Event::unusable,
-                                 Event::stop,  Event::ended,   Event::died,   Event::remove};
+                                 Event::restored, Event::stop,  Event::ended,   Event::died,   Event::remove};
 
 // Every state and every event: what follows, and nothing else.
 std::map<std::string, std::string> const kFollows{
@@ -32,6 +32,8 @@ std::map<std::string, std::string> const kFollows{
     {"hibernated wake", "waking"},        {"hibernated stop", "stopped"},
     {"hibernated remove", "deleting"},    {"waking woken", "running"},
     {"waking failed", "hibernated"},      {"waking unusable", "stopped"},
+    {"stopped restored", "running"},     {"running restored", "running"},    {"frozen restored", "running"},
+    {"hibernated restored", "running"},
     {"stopping ended", "stopped"},        {"stopping died", "stopped"},
     {"deleting died", "deleting"},
 };

@@ -12,6 +12,7 @@ std::vector<Row> const& all_rows() {
         {"wake_frozen", "a frozen workspace to the first answer from inside", measure_wake_frozen},
         {"hibernate", "memory to disk and back, by what runs; beside runsc checkpoint and restore", measure_hibernate},
         {"wake_together", "sixteen callers of one hibernated workspace; fifty of fifty", measure_wake_together},
+        {"fork", "one workspace into ten that answered; beside a runsc checkpoint and ten restores", measure_fork},
         {"run_true", "run_command /bin/true; beside fork+exec inside, and runsc exec", measure_run_true},
         {"write_4k", "write_file, 4 KiB, durable; beside the system calls, and npm servers",
          measure_write_4k},

@@ -21,6 +21,7 @@ void measure_wake_frozen(Lab&);
 void measure_run_true(Lab&);
 void measure_hibernate(Lab&);
 void measure_wake_together(Lab&);
+void measure_fork(Lab&);
 void measure_write_4k(Lab&);
 void measure_read_4k(Lab&);
 void measure_read_rate(Lab&);

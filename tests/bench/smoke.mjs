@@ -53,7 +53,7 @@ test('every row is measured, in the table and in the file', { skip: why }, async
     const { entries, table, said } = await measured('--n', '3', ...peers);
     entries.forEach(check);
     const rows = new Set(entries.map((entry) => entry.row));
-    const wanted = ['start', 'memory', 'create', 'create_to_echo', 'wake_frozen', 'hibernate/shell', 'wake/shell', 'wake_together', 'run_true', 'write_4k', 'read_4k',
+    const wanted = ['start', 'memory', 'create', 'create_to_echo', 'wake_frozen', 'hibernate/shell', 'wake/shell', 'wake_together', 'fork', 'run_true', 'write_4k', 'read_4k',
         'read_rate', 'http_floor', 'pool_drained'];
     for (const row of wanted) {
         assert.ok(rows.has(row), `row ${row}`);

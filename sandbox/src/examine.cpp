@@ -26,7 +26,6 @@ namespace {
 
 using base::milliseconds;
 
-constexpr int kOldestRunsc = 20230801;           // the first with systrap as it is now
 constexpr int kThreadsPerSandbox = 32;           // 28 measured on two cores
 
 Finding good(std::string name, std::string detail) { return {std::move(name), true, std::move(detail), {}}; }
@@ -35,7 +34,7 @@ Finding bad(std::string name, std::string detail, std::string hint) {
 }
 
 base::Task<Finding> runsc() {
-    char const* const hint = "install runsc from bookworm-backports or https://gvisor.dev/docs/user_guide/install (scripts/setup)";
+    char const* const hint = gvisor::kHowToInstall;
     auto const program = base::find_program("runsc");
     if (program.empty()) co_return bad("runsc", "not installed", hint);
     base::Launch launch;
@@ -44,8 +43,8 @@ base::Task<Finding> runsc() {
     if (!finished) co_return bad("runsc", finished.error().message(), hint);
     int const date = gvisor::release_date(finished->out);
     auto const version = finished->out.substr(0, finished->out.find('\n'));
-    if (date < kOldestRunsc)
-        co_return bad("runsc", version + ": older than " + std::to_string(kOldestRunsc) + ", without a usable systrap", hint);
+    if (date < gvisor::kOldestRelease)
+        co_return bad("runsc", version + ": older than " + std::to_string(gvisor::kOldestRelease) + ", without a usable systrap", hint);
     co_return good("runsc", version);
 }
 

@@ -99,6 +99,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
 
     auto runtime = gvisor::Runtime::find(dir);
     if (!runtime) return runtime.error();
+    if (auto s = gvisor::check_release(*runtime, dir + "/runsc-build"); !s) return s.error();
     node->runtime_ = std::move(*runtime);
     auto bytes = base::read_file(node->options_.guest_binary, kMaxGuestBytes);
     if (!bytes) return error(errc::unavailable, "the guest program is missing: " + bytes.error().message());

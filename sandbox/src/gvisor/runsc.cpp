@@ -19,7 +19,7 @@ using base::error;
 base::Result<Runtime> Runtime::find(std::string const& directory) {
     Runtime r;
     r.program = base::find_program("runsc");
-    if (r.program.empty()) return error(errc::unavailable, "runsc (gVisor) is not installed");
+    if (r.program.empty()) return error(errc::unavailable, std::string("runsc (gVisor) is not installed: ") + kHowToInstall);
     struct stat st{};
     if (::stat(r.program.c_str(), &st) != 0) return base::errno_error("stat " + r.program);
     r.build = std::to_string(st.st_size) + "-" + std::to_string(st.st_mtim.tv_sec) + "-" + std::to_string(st.st_ino);
@@ -79,6 +79,27 @@ int release_date(std::string const& text) {
         if (ec == std::errc() && end == text.data() + i + 8 && alone && date > 20180000) return date;
     }
     return 0;
+}
+
+base::Status check_release(Runtime const& runtime, std::string const& known) {
+    if (auto noted = base::read_file(known, 256); noted && *noted == runtime.build) return {};
+    base::Launch launch;
+    launch.argv = {runtime.program, "--version"};
+    asio::io_context io;                         // before anything else runs, so there is nothing to hold up
+    base::Result<base::Finished> finished = error(errc::internal, "not asked");
+    auto ask = [](base::Launch what, base::Result<base::Finished>& out) -> base::Task<void> {
+        out = co_await base::run(std::move(what), base::milliseconds(10'000));
+    };
+    asio::co_spawn(io, ask(std::move(launch), finished), asio::detached);
+    io.run();
+    if (!finished) return base::wrap(finished.error(), runtime.program + " --version");
+    int const date = release_date(finished->out);
+    if (date != 0 && date < kOldestRelease)      // one that does not tell was built by somebody who knows
+        return error(errc::unavailable, runtime.program + " is " + finished->out.substr(0, finished->out.find('\n')) +
+                                            ", too old: " + std::to_string(kOldestRelease) + " or newer is needed; " +
+                                            kHowToInstall);
+    (void)base::replace_file(known, runtime.build, 0600);
+    return {};
 }
 
 void forget(std::string const& root, std::string const& id) {

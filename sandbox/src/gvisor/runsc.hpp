@@ -27,8 +27,16 @@ enum class Start { run, create };
 base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, Start start, std::vector<std::string> cgroups,
                                      base::milliseconds limit);
 
+inline constexpr int kOldestRelease = 20230801;  // the first with systrap as it is now
+inline constexpr char const* kHowToInstall =
+    "install runsc from bookworm-backports or https://gvisor.dev/docs/user_guide/install (scripts/setup)";
+
 /// "20240729" of `runsc --version`, 0 when it cannot be told.
 int release_date(std::string const& version_text);
+
+/// errc::unavailable, with the version, the one needed and how to get it, when the program is older. Asks the program once for
+/// each build, which blocks for the start of a process; a build that was found new enough is noted in the file `known`.
+base::Status check_release(Runtime const&, std::string const& known);
 
 /// Removes what runsc keeps about a sandbox that is gone. Cheaper than `runsc delete`, which is a process.
 void forget(std::string const& root, std::string const& id);

@@ -1,6 +1,8 @@
 #include "gvisor/runsc.hpp"
 #include "node_fixture.hpp"
 
+#include <base/files.hpp>
+
 #include <algorithm>
 
 using namespace gvisor_test;
@@ -9,6 +11,36 @@ TEST_CASE("the date of a runsc is told from its version") {
     CHECK(sandbox::gvisor::release_date("runsc version 0.0~20240729.0\nspec: 1.0.2-dev") == 20240729);
     CHECK(sandbox::gvisor::release_date("runsc version release-20230801.0") == 20230801);
     CHECK(sandbox::gvisor::release_date("nonsense") == 0);
+}
+
+TEST_CASE("a runsc that is too old is refused in one line") {
+    testing_support::TemporaryDirectory directory;
+    auto const known = directory.path + "/known";
+    auto const check = [&](std::string const& version) {
+        sandbox::gvisor::Runtime runtime;
+        runtime.program = directory.path + "/runsc";
+        runtime.build = version;
+        base::replace_file(runtime.program, "#!/bin/sh\necho 'runsc version " + version + "'\necho 'spec: 1.0.2'\n", 0755).value();
+        return sandbox::gvisor::check_release(runtime, known);
+    };
+    auto const old = check("0.0~20221219.0");
+    REQUIRE_FALSE(old);
+    CHECK(base::is(old.error(), base::errc::unavailable));
+    auto const said = old.error().message();
+    for (char const* part : {"runsc version 0.0~20221219.0", "20230801 or newer", "bookworm-backports", "scripts/setup"})
+        CHECK_MESSAGE(said.find(part) != said.npos, said);
+    CHECK(said.find('\n') == said.npos);
+    CHECK_FALSE(base::read_file(known, 256));
+
+    CHECK(check("release-20240729.0"));
+    CHECK(check("VERSION_MISSING"));
+    // Asked once for each build.
+    sandbox::gvisor::Runtime runtime;
+    runtime.program = "/nonexistent";
+    runtime.build = "VERSION_MISSING";
+    CHECK(sandbox::gvisor::check_release(runtime, known));
+    runtime.build = "another";
+    CHECK_FALSE(sandbox::gvisor::check_release(runtime, known));
 }
 
 TEST_CASE("the machine's examination") {

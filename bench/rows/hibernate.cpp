@@ -9,7 +9,7 @@
 namespace bench {
 namespace {
 
-constexpr std::chrono::milliseconds kSettle{400};  // the next sandbox to wake into is made meanwhile
+constexpr std::chrono::milliseconds kBetweenSleeps{400};  // the next sandbox to wake into is made meanwhile
 
 constexpr int kTries = 5;  // of 50 s: a gigabyte of random bytes takes its time on a busy machine
 
@@ -97,9 +97,9 @@ void measure_load(Lab& lab, Load const& load) {
     Samples hibernate, wake, floor_checkpoint, floor_restore;
     std::map<std::string, Samples> asleep, awake;
     for (int i = -1; i < n; ++i) {
-        pause(kSettle);
+        pause(kBetweenSleeps);
         auto const slept = lab.client().call("workspace_hibernate", which);
-        pause(kSettle);
+        pause(kBetweenSleeps);
         auto const woken = lab.client().call("workspace_wake", which);
         if (woken.structured().at("fidelity") != "memory") throw Failure(load.what + " lost its memory");
         auto const bare = lab.runsc().sleep_and_wake(load.program);
@@ -148,9 +148,9 @@ void measure_wake_together(Lab& lab) {
     base::Json const file = {{"workspace_id", w.id()},
                              {"path", "/etc/debian_version"}};  // which only the guest can read
     for (int round = 0; round < lab.count(5); ++round) {
-        pause(kSettle);
+        pause(kBetweenSleeps);
         (void)lab.client().call("workspace_hibernate", which);
-        pause(kSettle);
+        pause(kBetweenSleeps);
         std::vector<std::future<Clock::duration>> answers;
         for (auto const& client : clients)
             answers.push_back(std::async(std::launch::async, ask, std::ref(*client), std::cref(file)));
@@ -163,7 +163,7 @@ void measure_wake_together(Lab& lab) {
     for (int i = 0; i < count; ++i) all.push_back(begin(lab, loads().front()));
     for (auto const& each : all)
         (void)lab.client().call("workspace_hibernate", {{"workspace_id", each.id()}});
-    pause(kSettle);
+    pause(kBetweenSleeps);
     while (static_cast<int>(clients.size()) < count) clients.push_back(lab.server().connect());
     std::vector<base::Json> files;
     for (auto const& each : all)

@@ -315,3 +315,76 @@ TEST_CASE("a workspace that cannot be put to sleep goes on") {
     REQUIRE(w.hibernate());
     CHECK(w.count().way == Arrival::Way::woken);
 }
+
+TEST_CASE("snapshots and forks over a store that fails") {
+    BERTH_NEEDS_GVISOR();
+    World w;
+    w.create();
+    w.count();
+    auto const snapshot = [&](std::string name) {
+        return w.io.run(w.workspaces->snapshot(kOwner, w.id, std::move(name)));
+    };
+    auto const fork = [&](int count) { return w.io.run(w.workspaces->fork(kOwner, w.id, count, {})); };
+
+    SUBCASE("a snapshot without memory has the files, says why, and is in nobody's way") {
+        auto const full = base::error(base::errc::limit, "the disk is full");
+        SUBCASE("when there is no room") { w.images->begin_fails = full; }
+        SUBCASE("when it cannot be sealed") { w.images->publish_fails = full; }
+        auto const made = snapshot("files");
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+        CHECK_FALSE(made->snapshot.memory);
+        CHECK(made->snapshot.note == "the disk is full");
+        CHECK(w.recorded().empty());
+        CHECK(w.count().way == Arrival::Way::was_awake);
+        auto const back = w.io.run(w.workspaces->restore(kOwner, w.id, "files", std::nullopt));
+        REQUIRE_MESSAGE(back, (back ? "" : back.error().message()));
+        CHECK_FALSE(back->memory);
+        CHECK(back->why == "the disk is full");
+        CHECK(w.view().fidelity == "files");
+    }
+    SUBCASE("forks of an image that cannot be opened start from their files") {
+        w.images->open_fails = sandbox::error(sandbox::image_errc::damaged, "it was changed");
+        auto const made = fork(2);
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+        CHECK_FALSE(made->memory);
+        CHECK(made->why == "it was changed");
+        for (auto const& one : made->workspaces) CHECK(one.state == "stopped");
+        CHECK(w.images->use().images == 0);
+        CHECK(w.count().way == Arrival::Way::was_awake);
+    }
+    SUBCASE("another owner sees none of it") {
+        REQUIRE(snapshot("mine"));
+        auto const as_if_absent = [](base::Error const& e) { CHECK(base::is(e, base::errc::not_found)); };
+        as_if_absent(w.io.run(w.workspaces->snapshot("mallory", w.id, "x")).error());
+        as_if_absent(w.workspaces->snapshots("mallory", w.id).error());
+        as_if_absent(w.io.run(w.workspaces->restore("mallory", w.id, "mine", std::nullopt)).error());
+        as_if_absent(w.io.run(w.workspaces->delete_snapshot("mallory", w.id, "mine")).error());
+        as_if_absent(w.io.run(w.workspaces->fork("mallory", w.id, 1, {})).error());
+        CHECK(w.workspaces->snapshots(kOwner, w.id).value().size() == 1);
+    }
+    SUBCASE("a snapshot outlives the server and its workspace's sleep, and can be gone back to") {
+        auto const made = snapshot("kept");
+        REQUIRE(made);
+        CHECK(made->snapshot.memory);
+        auto const then_seen = w.seen;
+        int const then = w.counted;
+        w.count();
+        w.crash();
+        w.count();
+        REQUIRE(w.hibernate());
+        CHECK(w.recorded().size() == 2);
+        for (int round = 0; round < 2; ++round) {
+            auto const back = w.io.run(w.workspaces->restore(kOwner, w.id, made->snapshot.id, std::nullopt));
+            REQUIRE_MESSAGE(back, (back ? "" : back.error().message()));
+            CHECK(back->memory);
+            w.seen = then_seen;
+            w.counted = then;
+            w.count();
+            w.count();
+        }
+        CHECK(w.recorded().size() == 1);
+        REQUIRE(w.io.run(w.workspaces->remove(kOwner, w.id)));
+        CHECK(w.recorded().empty());
+        CHECK(w.images->use().images == 0);
+    }
+}

@@ -115,6 +115,13 @@ class SqliteRegistry final : public Registry {
                            [server = std::move(server)](Database& db) { return tables::forget_server(db, server); });
     }
 
+    Task<Status> put_preview(PreviewRecord r) override {
+        return ask<Status>(true, [r = std::move(r)](Database& db) { return tables::put(db, r); });
+    }
+    Task<Result<std::vector<PreviewRecord>>> previews() override {
+        return ask<Result<std::vector<PreviewRecord>>>(false, [](Database& db) { return tables::previews(db); });
+    }
+
     void audit_lazy(std::string workspace, std::string what, base::Json detail) override {
         writer_->audit({now_ms(), std::move(workspace), std::move(what), base::dump(detail)});
     }

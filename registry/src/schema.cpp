@@ -113,6 +113,21 @@ CREATE TABLE snapshots (
 CREATE UNIQUE INDEX snapshots_by_name ON snapshots (workspace, name) WHERE name <> '';
 CREATE INDEX snapshots_by_workspace ON snapshots (workspace);
 )sql",
+    R"sql(
+CREATE TABLE previews (
+    id              TEXT    PRIMARY KEY NOT NULL CHECK (length(id) BETWEEN 1 AND 128),
+    workspace       TEXT    NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    owner           TEXT    NOT NULL,
+    port            INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    access          TEXT    NOT NULL CHECK (access IN ('private', 'public')),
+    rules           TEXT    NOT NULL CHECK (rules <> ''),
+    version         INTEGER NOT NULL CHECK (version >= 1),
+    created_ms      INTEGER NOT NULL,
+    expires_ms      INTEGER NOT NULL,
+    revoked_ms      INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX previews_by_port ON previews (workspace, port);
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

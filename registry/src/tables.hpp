@@ -26,6 +26,9 @@ Status put_all(Database&, std::vector<ProcessRecord> const&);              ///< 
 Result<std::optional<ProcessRecord>> process(Database&, std::string const& id);
 Result<std::vector<ProcessRecord>> processes_of(Database&, std::string const& workspace, std::size_t limit);
 
+Status put(Database&, PreviewRecord const&);
+Result<std::vector<PreviewRecord>> previews(Database&);
+
 struct AuditEntry {
     std::int64_t at_ms = 0;
     std::string workspace, what, detail;    ///< detail is JSON text

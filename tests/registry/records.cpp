@@ -375,3 +375,48 @@ TEST_CASE("snapshot records") {
         CHECK(w.io.run(w.registry->snapshots()).value().empty());
     }
 }
+
+TEST_CASE("preview records") {
+    World w;
+    REQUIRE(ok(w.io.run(w.registry->insert_workspace(workspace("a")))));
+    registry::PreviewRecord p;
+    p.id = "pv-1";
+    p.workspace = "a";
+    p.owner = "me";
+    p.port = 5173;
+    p.access = "private";
+    p.rules = {{"/api", 8000}};
+    p.created_ms = 5;
+    REQUIRE(ok(w.io.run(w.registry->put_preview(p))));
+
+    SUBCASE("are changed by writing them again, and come back after a restart") {
+        p.access = "public";
+        p.version = 2;
+        p.expires_ms = 99;
+        p.revoked_ms = 7;
+        REQUIRE(ok(w.io.run(w.registry->put_preview(p))));
+        w.close();
+        w.open();
+        auto const all = w.io.run(w.registry->previews()).value();
+        REQUIRE(all.size() == 1);
+        CHECK(all[0].port == 5173);
+        CHECK(all[0].owner == "me");
+        CHECK(all[0].access == "public");
+        CHECK(all[0].rules == p.rules);
+        CHECK(all[0].version == 2);
+        CHECK(all[0].created_ms == 5);
+        CHECK(all[0].expires_ms == 99);
+        CHECK(all[0].revoked_ms == 7);
+    }
+    SUBCASE("are one for each port of a workspace, and go with it") {
+        auto other = p;
+        other.id = "pv-2";
+        auto const status = w.io.run(w.registry->put_preview(other));
+        REQUIRE_FALSE(status.has_value());
+        CHECK(base::is(status.error(), base::errc::exists));
+        other.workspace = "nowhere";
+        CHECK_FALSE(w.io.run(w.registry->put_preview(other)).has_value());
+        REQUIRE(ok(w.io.run(w.registry->delete_workspace("a"))));
+        CHECK(w.io.run(w.registry->previews()).value().empty());
+    }
+}

@@ -97,6 +97,20 @@ struct SnapshotRecord {
     std::int64_t created_ms = 0;
 };
 
+/// A port of a workspace that visitors may reach. One for each port, for good: revoking makes its version grow.
+struct PreviewRecord {
+    std::string id;                       ///< primary key
+    std::string workspace;                ///< unique together with port
+    std::string owner;
+    int port = 0;
+    std::string access;                   ///< private | public
+    base::Json rules = base::Json::object();   ///< path prefix to another port
+    std::uint64_t version = 1;            ///< of its credentials: those of another one are void
+    std::int64_t created_ms = 0;
+    std::int64_t expires_ms = 0;          ///< public: the end of that; private: when the last link given ends
+    std::int64_t revoked_ms = 0;          ///< 0: not since the last link
+};
+
 /// SQLite, WAL, synchronous=FULL, one connection on one thread of its own: commits that wait at the same moment share one flush.
 /// Every call that changes something returns after it is durable, unless its name says `_lazy`.
 /// Threads: called from the I/O thread; resumes there.
@@ -115,7 +129,7 @@ class Registry {
     virtual Task<Status> change_images(std::string workspace, ImageChange) = 0;
     virtual Task<Result<std::vector<ImageRecord>>> images() = 0;    ///< of all workspaces, oldest first
     virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0;
-    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes, images and snapshots
+    virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes, images, snapshots and previews
     virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;
 
     /// With its image, or neither. errc::exists: id or (workspace, name) is taken.
@@ -134,6 +148,9 @@ class Registry {
     virtual Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) = 0;
     virtual Task<Status> put_server_offer(std::string server, ServerOffer) = 0;
     virtual Task<Status> forget_server(std::string server) = 0;     ///< pins and offer
+
+    virtual Task<Status> put_preview(PreviewRecord) = 0;            ///< new or changed; goes with its workspace
+    virtual Task<Result<std::vector<PreviewRecord>>> previews() = 0;
 
     virtual void audit_lazy(std::string workspace, std::string what, base::Json detail) = 0;
     virtual Task<Result<base::Json>> recent_audit(std::string workspace, std::size_t limit) = 0;

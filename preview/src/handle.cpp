@@ -1,0 +1,132 @@
+#include "impl.hpp"
+#include "proxy.hpp"
+
+namespace preview {
+namespace {
+
+using base::errc;
+
+constexpr std::size_t kMaxLoggedPath = 200;
+
+bool framed(Fields const& fields) {
+    auto const dest = fields["Sec-Fetch-Dest"];
+    return dest == "iframe" || dest == "frame" || dest == "embed" || dest == "object";
+}
+
+/// A browser that goes to a page, rather than a program that fetches.
+bool goes_to_page(http::RequestHead const& r) {
+    return (r.verb == http::Verb::get || r.verb == http::Verb::head) && style_of(r.fields) == Style::html;
+}
+
+std::string name_of(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::open:
+            return "public";
+        case Verdict::by_link:
+            return "link";
+        case Verdict::by_header:
+            return "token";
+        case Verdict::by_cookie:
+            return "cookie";
+        case Verdict::missing:
+            return "refused: no credential";
+        case Verdict::wrong:
+            return "refused: wrong credential";
+    }
+    return "";
+}
+
+Task<void> turn_away(http::Exchange& x, Problem problem) {
+    auto page = render(problem, style_of(x.request().fields));
+    (void)co_await x.send(page.status, std::move(page.fields), std::move(page.body));
+}
+
+Problem why_asleep(base::Error const& e) {
+    if (base::is(e, errc::busy)) return too_many(e.message());
+    if (base::is(e, errc::timed_out)) return still_waking();
+    return asleep(e.message());
+}
+
+std::optional<Problem> objection(http::RequestHead const& r, Decision const& decision, Upgrade upgrade) {
+    if (!decision.admitted()) return access_needed(decision.verdict == Verdict::wrong);
+    if (upgrade == Upgrade::malformed)
+        return bad_request("It asks for a WebSocket in a way that no WebSocket begins.");
+    if (r.verb == http::Verb::trace || r.verb == http::Verb::connect)
+        return bad_request("Its method is not served here.");
+    return std::nullopt;
+}
+
+}  // namespace
+
+Task<void> Previews::Impl::handle(http::Exchange& x) {
+    auto const self = shared_from_this();
+    auto const& r = x.request();
+    std::string target = r.target;
+    auto const brought = presented(r.fields, target);
+    auto const name = names ? names->parse(r.host) : std::nullopt;
+    auto const p = name ? find(*name) : nullptr;
+    auto reached = p ? traffic.full(p->record.id, r.peer) : std::string();
+    if (!p || !reached.empty()) {
+        auto problem = p ? too_many(std::move(reached)) : no_such_preview();
+        co_await turn_away(x, std::move(problem));
+        co_return;
+    }
+
+    LogEntry entry;
+    entry.visitor = r.peer;
+    entry.method = r.method.substr(0, 32);
+    entry.path = target.substr(0, std::min(target.find('?'), kMaxLoggedPath));
+    Passage passage(traffic, x, p->record.id, std::move(entry));
+    auto const now_s = unix_ms() / 1000;
+    bool const is_open = p->open() && p->record.expires_ms / 1000 > now_s;
+    auto const decision = decide(key, p->subject(), is_open, brought, now_s);
+    passage.entry.by = name_of(decision.verdict);
+    passage.expires_s = is_open ? p->record.expires_ms / 1000 : decision.expires_s;
+    Proxied proxied{x, passage, options, target, {}, {}, decision.verdict != Verdict::open};
+    auto const upgrade = upgrade_of(r);
+    if (auto problem = objection(r, decision, upgrade)) {
+        co_await proxied.answer(std::move(*problem));
+        co_return;
+    }
+    if (decision.verdict == Verdict::by_link && upgrade == Upgrade::none) {
+        auto const token = seal(key, p->subject(), Kind::cookie, decision.expires_s);
+        proxied.cookie = set_cookie(token, decision.expires_s - now_s, names->secure(),
+                                    names->suffix == "localhost", framed(r.fields));
+        if (goes_to_page(r)) {
+            // The browser comes back with the cookie, and the link is in no address bar, history or Referer.
+            Fields fields;
+            fields.set("Location", names->scheme + "://" + std::string(r.fields["Host"]) + target);
+            fields.set("Set-Cookie", proxied.cookie);
+            fields.set("Cache-Control", "no-store");
+            fields.set("Referrer-Policy", "no-referrer");
+            fields.set("Berth-Preview", "link_taken");
+            passage.entry.status = 303;
+            (void)co_await x.send(http::Status::see_other, std::move(fields), "");
+            co_return;
+        }
+    }
+    auto awake = co_await waker.awake(p->record.owner, p->record.workspace);
+    if (!awake) {
+        auto const gone = base::is(awake.error(), errc::not_found);
+        if (gone) table.erase({p->record.workspace, p->record.port});
+        auto problem = gone ? no_such_preview() : why_asleep(awake.error());
+        co_await proxied.answer(std::move(problem));
+        co_return;
+    }
+    passage.moved();
+    if (std::exchange(p->generation, (*awake)->generation()) != (*awake)->generation()) p->clients.clear();
+    int const port = p->port_for(target);
+    auto& client = p->clients[port];
+    if (!client) {
+        http::Client::Options kept;
+        client = std::make_shared<http::Client>(kept);
+    }
+    proxied.forwarded.peer = r.peer;
+    proxied.forwarded.scheme = names->scheme;
+    proxied.forwarded.authorization_is_ours = brought.authorization_is_ours;
+    proxied.forwarded.upgrade = upgrade == Upgrade::websocket;
+    auto const held = client;
+    co_await proxied.run(**awake, held, port);
+}
+
+}  // namespace preview

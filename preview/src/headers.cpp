@@ -1,0 +1,187 @@
+#include "headers.hpp"
+
+#include <base/hash.hpp>
+
+#include <boost/beast/core/string.hpp>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace preview {
+namespace {
+
+using Field = boost::beast::http::field;
+
+std::string lowered(std::string_view text) {
+    std::string out(text);
+    for (char& c : out) {
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        if (c == '_') c = '-';  // WSGI and CGI make one variable of X_Forwarded_For and X-Forwarded-For
+    }
+    return out;
+}
+
+template <class Take>
+void each_token(Fields const& fields, Field name, Take take) {
+    auto const [from, to] = fields.equal_range(name);
+    for (auto at = from; at != to; ++at) {
+        std::string_view rest = at->value();
+        while (!rest.empty()) {
+            auto const comma = rest.find(',');
+            auto token = rest.substr(0, comma);
+            while (!token.empty() && (token.front() == ' ' || token.front() == '\t')) token.remove_prefix(1);
+            while (!token.empty() && (token.back() == ' ' || token.back() == '\t')) token.remove_suffix(1);
+            if (!token.empty()) take(token);
+            rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
+        }
+    }
+}
+
+/// Between two hops: the fixed ones and those that Connection names (RFC 9110, 7.6.1).
+class Hops {
+  public:
+    explicit Hops(Fields const& fields) {
+        each_token(fields, Field::connection,
+                   [this](std::string_view token) { named_.push_back(lowered(token)); });
+    }
+    bool has(std::string const& name) const {
+        static constexpr std::array<std::string_view, 10> fixed{"connection",
+                                                                "keep-alive",
+                                                                "proxy-connection",
+                                                                "proxy-authenticate",
+                                                                "proxy-authorization",
+                                                                "te",
+                                                                "trailer",
+                                                                "transfer-encoding",
+                                                                "upgrade",
+                                                                "content-length"};
+        if (std::find(fixed.begin(), fixed.end(), name) != fixed.end()) return true;
+        // A client cannot have what identifies the request removed.
+        if (name == "host" || name == "cookie") return false;
+        return std::find(named_.begin(), named_.end(), name) != named_.end();
+    }
+
+  private:
+    std::vector<std::string> named_;
+};
+
+bool forwarding(std::string const& name) {
+    return name == "forwarded" || name.starts_with("x-forwarded-") || name == "x-real-ip" ||
+           name == "x-original-url" || name == "x-rewrite-url" || name == "via" || name == "expect";
+}
+
+std::string_view trimmed(std::string_view s) {
+    while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
+    while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
+    return s;
+}
+
+std::string cookies_for_app(std::string_view cookies) {
+    std::string out;
+    while (!cookies.empty()) {
+        auto const semicolon = cookies.find(';');
+        auto const pair = trimmed(cookies.substr(0, semicolon));
+        auto const name = pair.substr(0, pair.find('='));
+        if (!pair.empty() && !is_our_cookie(trimmed(name))) out.append(out.empty() ? "" : "; ").append(pair);
+        cookies = semicolon == cookies.npos ? std::string_view() : cookies.substr(semicolon + 1);
+    }
+    return out;
+}
+
+}  // namespace
+
+Fields fields_for_app(Fields const& from, Forwarded const& f) {
+    Fields out;
+    Hops const hops(from);
+    auto const own = lowered(kTokenHeader);
+    for (auto const& field : from) {
+        auto const name = lowered(field.name_string());
+        std::string_view const value = field.value();
+        if (hops.has(name) || forwarding(name) || name == own) continue;
+        if (name == "authorization" && f.authorization_is_ours) continue;
+        if (name == "referer" && value.find(kLinkParameter) != value.npos) continue;
+        if (name == "cookie") {
+            if (auto const kept = cookies_for_app(value); !kept.empty()) out.insert(Field::cookie, kept);
+            continue;
+        }
+        out.insert(field.name_string(), value);
+    }
+    std::string const host(from[Field::host]);
+    auto const colon = host.rfind(':');
+    out.set("X-Forwarded-For", f.peer.starts_with('[') ? f.peer.substr(1, f.peer.size() - 2) : f.peer);
+    out.set("X-Forwarded-Proto", f.scheme);
+    out.set("X-Forwarded-Host", host);
+    out.set("X-Forwarded-Port",
+            colon == host.npos ? (f.scheme == "https" ? "443" : "80") : host.substr(colon + 1));
+    bool const v6 = f.peer.starts_with('[');
+    out.set("Forwarded",
+            "for=" + (v6 ? "\"" + f.peer + "\"" : f.peer) + ";host=\"" + host + "\";proto=" + f.scheme);
+    if (f.upgrade) out.set(Field::upgrade, "websocket");
+    return out;
+}
+
+std::optional<std::string> own_cookie(std::string_view text) {
+    std::string out;
+    for (bool first = true; !text.empty() || first; first = false) {
+        auto const semicolon = text.find(';');
+        auto const part = trimmed(text.substr(0, semicolon));
+        auto const name = trimmed(part.substr(0, part.find('=')));
+        if (first && is_our_cookie(name)) return std::nullopt;
+        if (first || (!part.empty() && !boost::beast::iequals(name, "domain")))
+            out.append(first ? "" : "; ").append(part);
+        text = semicolon == text.npos ? std::string_view() : text.substr(semicolon + 1);
+    }
+    return out;
+}
+
+Fields fields_for_visitor(Fields const& from) {
+    Fields out;
+    Hops const hops(from);
+    for (auto const& field : from) {
+        auto const name = lowered(field.name_string());
+        if (hops.has(name) || name == "alt-svc") continue;
+        if (name == "set-cookie" || name == "set-cookie2") {
+            if (auto const kept = own_cookie(field.value())) out.insert(field.name_string(), *kept);
+            continue;
+        }
+        out.insert(field.name_string(), field.value());
+    }
+    return out;
+}
+
+Upgrade upgrade_of(http::RequestHead const& r) {
+    bool asked = false, websocket = false;
+    each_token(r.fields, Field::connection,
+               [&](std::string_view t) { asked = asked || boost::beast::iequals(t, "upgrade"); });
+    each_token(r.fields, Field::upgrade,
+               [&](std::string_view t) { websocket = websocket || boost::beast::iequals(t, "websocket"); });
+    if (!asked || !websocket) return Upgrade::none;
+    std::string key;
+    bool const whole =
+        r.verb == http::Verb::get && r.version >= 11 && !r.has_body && r.fields.count(Field::upgrade) == 1 &&
+        boost::beast::iequals(r.fields[Field::upgrade], "websocket") &&
+        r.fields.count(Field::sec_websocket_key) == 1 && r.fields[Field::sec_websocket_version] == "13" &&
+        base::base64_decode(r.fields[Field::sec_websocket_key], key) && key.size() == 16;
+    return whole ? Upgrade::websocket : Upgrade::malformed;
+}
+
+std::string websocket_accept(std::string_view key) {
+    std::string const text = std::string(key) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";  // RFC 6455, 1.3
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr) != 1) return {};
+    return base::base64_encode(std::string_view(reinterpret_cast<char const*>(digest.data()), size));
+}
+
+Style style_of(Fields const& fields) {
+    std::string_view const accept = fields[Field::accept];
+    auto const html = accept.find("text/html");
+    auto const json = std::min(accept.find("application/json"), accept.find("+json"));
+    if (html != accept.npos && html < json) return Style::html;
+    if (json != accept.npos) return Style::json;
+    return Style::text;
+}
+
+}  // namespace preview

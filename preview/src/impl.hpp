@@ -1,0 +1,54 @@
+#pragma once
+#include "access.hpp"
+#include "names.hpp"
+#include "pages.hpp"
+#include "traffic.hpp"
+#include "waker.hpp"
+
+#include <preview/previews.hpp>
+
+namespace preview {
+
+/// A preview in memory: its record, and the connections to its programs.
+struct Preview {
+    registry::PreviewRecord record;
+    std::map<std::string, int> rules;
+    /// By port; void once the workspace has another sandbox.
+    std::map<int, std::shared_ptr<http::Client>> clients;
+    std::uint64_t generation = 0;
+
+    bool open() const { return record.access == "public"; }
+    bool revoked() const { return record.revoked_ms != 0; }
+    Subject subject() const { return {record.id, record.version}; }
+    /// By the longest rule that is a whole part of the path.
+    int port_for(std::string_view target) const;
+};
+
+struct Previews::Impl : std::enable_shared_from_this<Impl> {
+    Impl(asio::io_context& context, registry::Registry& r, Backend& b, Options o)
+        : io(context),
+          records(r),
+          backend(b),
+          options(o),
+          traffic(context, o),
+          waker(context.get_executor(), b, o) {}
+
+    using Ptr = std::shared_ptr<Preview>;
+    Ptr find(Name const&) const;
+    View view(Preview const&) const;
+
+    /// The site's handler: name, limits, gate, wake, proxy.
+    Task<void> handle(http::Exchange&);
+
+    asio::io_context& io;
+    registry::Registry& records;
+    Backend& backend;
+    Options options;
+    Traffic traffic;
+    Waker waker;
+    base::Secret key;
+    std::optional<Names> names;                        ///< nothing before a listener is known
+    std::map<std::pair<std::string, int>, Ptr> table;  ///< by workspace and port
+};
+
+}  // namespace preview

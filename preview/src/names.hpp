@@ -1,0 +1,39 @@
+#pragma once
+#include <base/result.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace preview {
+
+/// One preview's name: a port of a workspace.
+struct Name {
+    int port = 0;
+    std::string workspace;
+    bool operator==(Name const&) const = default;
+};
+
+/// Where previews are reached: "https://preview.example.com:8443" puts port 80 of workspace ws-x at
+/// https://80-ws-x.preview.example.com:8443. Pure.
+struct Names {
+    std::string scheme = "http";
+    std::string suffix = "localhost";
+    std::uint16_t port = 80;
+
+    /// errc::invalid says what was expected.
+    static base::Result<Names> parse_url(std::string_view url);
+
+    /// Whether a Host name lies below the suffix, in whatever spelling.
+    bool serves(std::string_view host) const;
+    /// Only the canonical spelling names anything: "<port>-<workspace>.<suffix>" in lower case, one label,
+    /// the port in decimal without leading zeros.
+    std::optional<Name> parse(std::string_view host) const;
+
+    std::string host(Name const&) const;    ///< as in Host: with the port, unless it is the scheme's own
+    std::string origin(Name const&) const;  ///< "http://5173-ws-x.localhost:7777"
+    bool secure() const { return scheme == "https"; }
+};
+
+}  // namespace preview

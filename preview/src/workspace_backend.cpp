@@ -1,0 +1,154 @@
+#include <algorithm>
+#include <preview/workspace_backend.hpp>
+
+namespace preview {
+namespace {
+
+constexpr std::int64_t kYoungMs = 15'000;  ///< a program that began since then may still open its port
+constexpr std::int64_t kRecentMs = 6 * 3'600'000;  ///< a crash before that explains nothing
+constexpr std::uint64_t kLastWords = 4'000;
+constexpr std::size_t kCommandsLooked = 200;
+
+std::int64_t clock_ms() {
+    return std::chrono::duration_cast<base::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
+/// A connection inside, as http knows streams.
+class Relay final : public http::ByteStream {
+  public:
+    explicit Relay(std::unique_ptr<sandbox::GuestStream> stream) : stream_(std::move(stream)) {}
+    base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
+        if (!stream_) return closed<std::size_t>();
+        return stream_->read_some(buffer);
+    }
+    base::Task<base::Status> write(asio::const_buffer buffer) override {
+        if (!stream_) co_return base::error(base::errc::cancelled, "the stream was closed");
+        co_return co_await stream_->write(buffer);
+    }
+    void shutdown_write() override {
+        if (stream_) stream_->shutdown_write();
+    }
+    void close() override { stream_.reset(); }
+
+  private:
+    template <class T>
+    static base::Task<base::Result<T>> closed() {
+        co_return base::error(base::errc::cancelled, "the stream was closed");
+    }
+    std::unique_ptr<sandbox::GuestStream> stream_;
+};
+
+std::string reason_of(sandbox::ProcessView const& p) {
+    if (p.reason == "oom") return "out of memory";
+    if (p.signal != 0) return "signal " + std::to_string(p.signal);
+    return "exit code " + std::to_string(p.exit_code);
+}
+
+std::string last_lines(std::string const& output, int lines) {
+    auto end = output.find_last_not_of("\r\n");
+    if (end == output.npos) return "";
+    auto from = end;
+    while (from != output.npos && lines > 0) {
+        from = from == 0 ? output.npos : output.rfind('\n', from - 1);
+        --lines;
+    }
+    auto const start = from == output.npos ? 0 : from + 1;
+    return output.substr(start, end + 1 - start);
+}
+
+class AwakeWorkspace final : public Awake {
+  public:
+    AwakeWorkspace(workspace::Workspaces& all, std::string owner, workspace::Lease lease)
+        : workspaces_(all), owner_(std::move(owner)), lease_(std::move(lease)) {}
+
+    bool restarted() const override { return lease_.restarted(); }
+    std::uint64_t generation() const override { return lease_.generation(); }
+
+    base::Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(int port) override {
+        auto stream = co_await lease_.guest().connect(port);
+        if (!stream) co_return stream.error();
+        std::unique_ptr<http::ByteStream> relay = std::make_unique<Relay>(std::move(*stream));
+        co_return relay;
+    }
+
+    base::Task<base::Result<std::vector<Listener>>> listeners() override {
+        auto found = co_await lease_.guest().ports();
+        if (!found) co_return found.error();
+        std::vector<Listener> out;
+        for (auto const& p : *found)
+            if (p.port != sandbox::Guest::kProxyPort) out.push_back({p.port, p.address, p.program});
+        std::sort(out.begin(), out.end(),
+                  [](Listener const& a, Listener const& b) { return a.port < b.port; });
+        co_return out;
+    }
+
+    base::Task<bool> starting() override {
+        auto known = co_await lease_.guest().processes();
+        if (!known) co_return false;
+        auto const since = clock_ms() - kYoungMs;
+        co_return std::any_of(known->begin(), known->end(),
+                              [&](auto const& p) { return p.running && p.started_ms >= since; });
+    }
+
+    base::Task<std::optional<Crash>> last_crash() override {
+        auto known = co_await lease_.guest().processes();
+        if (!known) co_return std::nullopt;
+        sandbox::ProcessView const* newest = nullptr;
+        for (auto const& p : *known) {
+            bool const failed =
+                !p.running && (p.exit_code > 0 || p.signal != 0) && p.ended_ms > clock_ms() - kRecentMs;
+            if (failed && (!newest || p.ended_ms > newest->ended_ms)) newest = &p;
+        }
+        if (!newest) co_return std::nullopt;
+        Crash crash;
+        crash.reason = reason_of(*newest);
+        auto const from = newest->total_bytes > kLastWords ? newest->total_bytes - kLastWords : 0;
+        auto tail = co_await lease_.guest().read(newest->id, from, kLastWords, base::milliseconds(0));
+        if (tail) crash.output = last_lines(tail->output, 20);
+        auto records = co_await workspaces_.processes(owner_, lease_.id(), kCommandsLooked);
+        if (records)
+            for (auto const& r : *records)
+                if (r.id == newest->id) crash.command = r.command;
+        co_return crash;
+    }
+
+  private:
+    workspace::Workspaces& workspaces_;
+    std::string owner_;
+    workspace::Lease lease_;
+};
+
+class WorkspaceBackend final : public Backend {
+  public:
+    explicit WorkspaceBackend(workspace::Workspaces& all) : workspaces_(all) {}
+
+    State state(std::string const& owner, std::string const& id) const override {
+        auto const view = workspaces_.get(owner, id);
+        if (!view || view->state == "deleting") return State::unknown;
+        return view->state == "running" ? State::awake : State::asleep;
+    }
+    std::optional<std::string> id_of(std::string const& owner, std::string const& id) const override {
+        auto const view = workspaces_.get(owner, id);
+        if (!view) return std::nullopt;
+        return view->id;
+    }
+    base::Task<base::Result<std::unique_ptr<Awake>>> awake(std::string owner, std::string id) override {
+        auto lease = co_await workspaces_.awake(owner, id);
+        if (!lease) co_return lease.error();
+        std::unique_ptr<Awake> made =
+            std::make_unique<AwakeWorkspace>(workspaces_, std::move(owner), std::move(*lease));
+        co_return made;
+    }
+
+  private:
+    workspace::Workspaces& workspaces_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> backend_of(workspace::Workspaces& workspaces) {
+    return std::make_unique<WorkspaceBackend>(workspaces);
+}
+
+}  // namespace preview

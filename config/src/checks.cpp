@@ -84,6 +84,24 @@ std::optional<Finding> check_pools(Settings const& s) {
     return std::nullopt;
 }
 
+std::optional<Finding> check_previews(Settings const& s) {
+    auto const& p = s.previews;
+    if (!address(p.address)) return Finding{"previews.address", "expected an IP address such as 127.0.0.1 or ::"};
+    if (p.tls_certificate.empty() != p.tls_key.empty())
+        return Finding{p.tls_key.empty() ? "previews.tls_certificate" : "previews.tls_key",
+                       "expected tls_certificate and tls_key together"};
+    if (p.port != 0 && !loopback(p.address) && p.tls_certificate.empty() && !s.listen.insecure_plain_http)
+        return Finding{"previews.address", "expected a loopback address, or tls_certificate and tls_key: links would cross the "
+                                           "network in the clear (listen.insecure_plain_http: true allows that)"};
+    // A name of the server's own below theirs would be a preview's.
+    auto suffix = p.url.empty() ? std::string("localhost") : p.url.substr(p.url.find("//") + 2);
+    suffix = "." + suffix.substr(0, suffix.find(':'));
+    for (auto const& host : s.listen.hosts)
+        if (host.substr(0, host.find(':')).ends_with(suffix))
+            return Finding{"listen.hosts", "expected no name below that of previews: " + host};
+    return std::nullopt;
+}
+
 }  // namespace
 
 std::string check_host(std::string const& s) {
@@ -130,6 +148,7 @@ std::optional<Finding> check(Settings const& s) {
     if (!loopback(l.address) && l.tls_certificate.empty() && !l.insecure_plain_http)
         return Finding{"listen.address", "expected a loopback address, or tls_certificate and tls_key: tokens would cross "
                                          "the network in the clear (listen.insecure_plain_http: true allows that)"};
+    if (auto finding = check_previews(s)) return finding;
     if (auto finding = check_limits(s)) return finding;
     return check_pools(s);
 }

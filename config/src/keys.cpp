@@ -127,6 +127,10 @@ std::string absolute(std::string const& v) {
 }
 std::string absolute_or_none(std::string const& v) { return v.empty() ? "" : absolute(v); }
 
+std::string check_url_or_none(std::string const& v) {
+    return v.empty() || check_origin(v).empty() ? "" : "expected a URL such as https://preview.example.com, without a path";
+}
+
 // The field that a key stands for.
 #define FIELD(member) [](Settings& s) -> auto& { return s.member; }
 #define NUMBER(member) [](Settings& s, std::string const&) -> auto& { return s.member; }
@@ -197,6 +201,23 @@ std::vector<Key> make_keys() {
         {"network.insecure_private_addresses", "networks", "[]",
          "Private addresses that workspaces may reach all the same, such as your own package mirror's.",
          list(check_network, FIELD(network.insecure_private_addresses))},
+        {"previews.url", "URL", "\"\"",
+         "Where visitors reach previews: https://preview.example.com stands for https://PORT-WORKSPACE.preview.example.com. "
+         "Empty means *.localhost on the server's port.",
+         text("a URL without a path", FIELD(previews.url), check_url_or_none)},
+        {"previews.address", "IP address", "127.0.0.1", "Where the listener for previews alone listens, if previews.port asks for one.",
+         text("an IP address", FIELD(previews.address))},
+        {"previews.port", "TCP port", "0",
+         "Port of a listener that answers on preview names and on no others. 0 means that the server's own listener answers on both.",
+         integer(0, 65535, NUMBER(previews.port))},
+        {"previews.tls_certificate", "PEM file", "\"\"", "Wildcard certificate chain of that listener. Read again when it changes.",
+         text("a path", FIELD(previews.tls_certificate), absolute_or_none)},
+        {"previews.tls_key", "PEM file", "\"\"", "Private key of that certificate.",
+         text("a path", FIELD(previews.tls_key), absolute_or_none)},
+        {"previews.allow_public", "true, false", "true", "Whether a preview may be opened to everyone who knows its address.",
+         flag(FIELD(previews.allow_public))},
+        {"previews.max_requests", "requests", "512", "Requests and sockets that one preview may have at once.",
+         integer(1, 100'000, NUMBER(previews.max_requests))},
         {"toolsets", "toolset names", "[core, files]", "Tools that clients see unless they ask for others.",
          list(check_name, FIELD(toolsets))},
         {"log_level", "trace, debug, info, warn, error, off", "info", "The least severe messages that are logged.",

@@ -7,6 +7,7 @@
 #include <base/files.hpp>
 #include <base/ids.hpp>
 #include <base/syscalls.hpp>
+#include <preview/workspace_backend.hpp>
 
 #include <spdlog/spdlog.h>
 
@@ -22,7 +23,7 @@ constexpr char const* kInstructions =
     "berth gives you Linux workspaces in sandboxes of their own. Start with workspace_create, then "
     "write_file and run_command. Files in "
     "/workspace last; background commands go on and read_process_output reads them. Pass workspace_id in "
-    "every call.";
+    "every call. get_preview_url gives a live URL of a server that runs inside.";
 
 base::Result<base::Secret> token_in(std::string const& path) {
     struct stat st {};
@@ -101,8 +102,14 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_,
                                                              *e->sandboxes_, *e->volumes_, *e->egress_);
     e->transfers_ = std::make_unique<Transfers>(*e->workspaces_, e->pool_);
+    e->preview_backend_ = preview::backend_of(*e->workspaces_);
+    preview::Options previews;
+    previews.allow_public = settings.previews.allow_public;
+    previews.max_per_preview = settings.previews.max_requests;
+    previews.max_per_visitor = (settings.previews.max_requests + 1) / 2;
+    e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);
     e->tools_ = std::make_unique<Tools>(
-        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_});
+        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_, *e->previews_});
     return e;
 }
 
@@ -123,7 +130,9 @@ Task<void> Engine::start(Filling filling) {
     features.state_key = key.value();
     auto transfer_key = co_await records_->secret("transfer", 32);
     transfers_->open(transfer_key.value());
-    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools, lifecycle_tools, snapshot_tools})
+    if (auto opened = co_await previews_->open(); !opened) throw std::runtime_error(opened.error().message());
+    for (auto group : {workspace_tools, process_tools, file_tools, transfer_tools, lifecycle_tools, snapshot_tools,
+                       preview_tools})
         for (auto& tool : group(*tools_)) {
             if (filling == Filling::at_first_call)
                 tool.run = [this, run = std::move(tool.run)](Json arguments, Call& call) {
@@ -154,6 +163,7 @@ Task<void> Engine::start(Filling filling) {
 Task<void> Engine::stop(bool stop_all) {
     ready_ = false;
     if (mcp_) co_await mcp_->stop();
+    previews_->stop();
     co_await workspaces_->shut_down(stop_all);
     co_await sandboxes_->stop(stop_all);
     co_await volumes_->stop(stop_all);
@@ -197,7 +207,7 @@ std::string Engine::metrics() const {
         out += "# TYPE berth_image_bytes gauge\nberth_image_bytes " + std::to_string(use.bytes) +
                "\n# TYPE berth_images gauge\nberth_images " + std::to_string(use.images) + "\n";
     }
-    return out;
+    return out + previews_->metrics();
 }
 
 std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {

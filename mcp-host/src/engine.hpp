@@ -6,6 +6,7 @@
 #include <config/settings.hpp>
 #include <http/server.hpp>
 #include <mcp/server.hpp>
+#include <preview/previews.hpp>
 #include <sandbox/egress.hpp>
 #include <sandbox/image_store.hpp>
 #include <sandbox/sandboxes.hpp>
@@ -42,6 +43,7 @@ class Engine {
     mcp::Server& mcp() { return *mcp_; }
     base::Secret const& token() const { return token_; }
     Transfers& transfers() { return *transfers_; }
+    preview::Previews& previews() { return *previews_; }
     /// The routes of the control plane: /mcp, /transfer/*, /healthz, /readyz, /metrics, and /shutdown for the private
     /// socket.
     std::vector<http::Route> routes(std::function<void(bool stop_all)> shut_down);
@@ -65,6 +67,8 @@ class Engine {
     std::unique_ptr<sandbox::ImageStore> images_;
     std::unique_ptr<workspace::Workspaces> workspaces_;
     std::unique_ptr<Transfers> transfers_;
+    std::unique_ptr<preview::Backend> preview_backend_;
+    std::unique_ptr<preview::Previews> previews_;
     std::unique_ptr<Tools> tools_;
     std::unique_ptr<mcp::Server> mcp_;
 };

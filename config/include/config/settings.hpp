@@ -52,6 +52,14 @@ struct Settings {
         std::vector<std::string> max_allow{"*"};             ///< what a workspace may ask for; "*" = any public host
         std::vector<std::string> insecure_private_addresses; ///< CIDRs that the egress proxy may dial although private
     } network;
+    struct Previews {
+        std::string url;                             ///< "" = *.localhost on the server's port
+        std::string address = "127.0.0.1";           ///< of a listener for previews alone
+        std::uint16_t port = 0;                      ///< 0 = no such listener: the server's own answers
+        std::string tls_certificate, tls_key;        ///< PEM files of that listener
+        bool allow_public = true;
+        int max_requests = 512;                      ///< of one preview at once
+    } previews;
     std::vector<std::string> toolsets{"core", "files"};
     std::string log_level = "info";
 };

@@ -40,6 +40,22 @@ base::Status turn_to_log(std::string const& path) {
     return {};
 }
 
+/// Previews have names on the server's own listener, unless they have one to themselves. A server without any gets one on
+/// loopback: what runs in its workspaces is looked at in the browser all the same.
+base::Status open_previews(http::Server& server, Engine& engine, config::Settings::Previews const& previews,
+                           std::string const& base_url) {
+    std::string url = base_url.empty() ? "" : base_url.substr(0, base_url.find("//") + 2) + "localhost" +
+                                                  base_url.substr(base_url.rfind(':'));
+    if (previews.port != 0 || base_url.empty()) {
+        std::optional<http::TlsFiles> files;
+        if (!previews.tls_certificate.empty()) files = http::TlsFiles{previews.tls_certificate, previews.tls_key};
+        auto bound = server.listen(previews.address, previews.port, files, http::Names::sites);
+        if (!bound) return base::wrap(bound.error(), "previews");
+        url = (files ? "https://localhost:" : "http://localhost:") + std::to_string(bound->port());
+    }
+    return engine.previews().reached_at(previews.url.empty() ? url : previews.url);
+}
+
 }  // namespace
 
 int serve(Options const& o, config::Settings settings) {
@@ -93,6 +109,7 @@ int serve(Options const& o, config::Settings settings) {
         };
         server = std::make_unique<http::Server>(io, std::move(gate), http::ServerOptions{},
                                                 engine->routes(shut_down));
+        server->add_site(engine->previews().site());
         std::optional<http::TlsFiles> files;
         if (tls) files = http::TlsFiles{listen.tls_certificate, listen.tls_key};
         auto const must = [](base::Status const& done) {
@@ -107,6 +124,7 @@ int serve(Options const& o, config::Settings settings) {
             base_url = (tls ? "https://" : "http://") + (named ? listen.hosts.front() : listen.address) + ":" +
                        std::to_string(bound->port());
         }
+        must(open_previews(*server, *engine, settings.previews, base_url));
         engine->transfers().reached_at(base_url, data + "/berth.sock");
         auto const* const members = ::getgrnam("berth");
         must(admit_group(data, members));

@@ -12,6 +12,10 @@
 
 // The table of tools, one file per group. A tool is its fields, its description and one handler, side by
 // side.
+namespace preview {
+class Previews;
+}
+
 namespace host {
 
 class Transfers;
@@ -26,6 +30,7 @@ struct Tools {
     base::BlockingPool& pool;
     config::Settings const& settings;
     Transfers& transfers;
+    preview::Previews& previews;
 };
 
 struct Hints {
@@ -67,6 +72,7 @@ std::vector<mcp::Tool> file_tools(Tools&);
 std::vector<mcp::Tool> transfer_tools(Tools&);
 std::vector<mcp::Tool> lifecycle_tools(Tools&);
 std::vector<mcp::Tool> snapshot_tools(Tools&);
+std::vector<mcp::Tool> preview_tools(Tools&);
 
 Field workspace_id_field();
 

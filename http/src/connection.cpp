@@ -282,9 +282,13 @@ base::Task<base::Result<std::string>> Connection::receive(BodyParser& parser) {
     while (!parser.is_done() && body.size == piece.size()) {
         if (need_more) {
             if (buffer_.size() >= body_step) co_return base::error(base::errc::invalid, "malformed body");
-            bool const filled = co_await fill(body_step);
-            if (!filled) gone_ = true;
-            if (gone_) co_return gone;
+            auto const count = co_await stream_.read_some(buffer_.prepare(body_step));
+            // A site may stop receiving while it goes on answering.
+            bool const stopped = !count && count.error().code == asio::error::operation_aborted;
+            bool const came = count && *count > 0;
+            if (!came && !stopped) gone_ = true;
+            if (!came || gone_) co_return gone;
+            buffer_.commit(*count);
         }
         boost::system::error_code ec;
         buffer_.consume(parser.put(buffer_.data(), ec));

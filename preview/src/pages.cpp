@@ -154,7 +154,7 @@ Problem nothing_listens(int port, bool restarted, std::vector<Listener> listenin
     std::string detail =
         "The workspace runs, but nothing in it listens on port " + std::to_string(port) + ".";
     if (restarted)
-        detail += " It was just started again from its files, so its programs have to be started again too.";
+        detail += " It last came back from its files alone: its programs have to be started again.";
     if (auto const hint = unreachable_hint(port, listening); !hint.empty()) detail = hint;
     auto p = problem(http::Status::bad_gateway, crash ? "crashed" : "nothing_listens",
                      "Nothing listens on port " + std::to_string(port), std::move(detail));

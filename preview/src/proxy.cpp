@@ -112,23 +112,21 @@ base::Task<void> Proxied::run(Awake& awake, std::shared_ptr<http::Client> client
 
 /// Ends only when the visitor's side failed: whatever the program does, its answer is what counts.
 base::Task<bool> Proxied::send_body(http::ClientConnection& to, std::string piece) {
-    for (bool failed = false;;) {
+    for (base::Status written; written;) {
         if (piece.empty()) {
             auto next = co_await visitor.receive();
             if (!next) co_return false;
             piece = std::move(*next);
         }
         passage.moved();
-        if (piece.empty()) break;
-        passage.entry.received += piece.size();
-        if (!failed) {
-            auto const written = co_await to.write(piece);
-            failed = !written;
-            if (failed) break;
+        if (piece.empty()) {
+            (void)co_await to.finish();
+            break;
         }
+        passage.entry.received += piece.size();
+        written = co_await to.write(piece);
         piece.clear();
     }
-    (void)co_await to.finish();
     co_await park();
     co_return true;
 }

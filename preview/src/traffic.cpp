@@ -26,7 +26,8 @@ Passage::~Passage() {
 
 void Passage::waits(std::shared_ptr<http::ClientConnection> upstream, base::milliseconds limit) {
     upstream_ = std::move(upstream);
-    answer_by_ = base::Clock::now() + limit;
+    answer_limit_ = limit;
+    moved();
 }
 
 std::string Traffic::full(std::string const& preview, std::string const& visitor) const {
@@ -88,7 +89,7 @@ void Traffic::sweep() {
     for (auto* p : live_) {
         bool const expired = p->expires_s > 0 && p->expires_s <= now_s;
         if (expired || now - p->silent_since_ > options_.silence_limit) ending.push_back(&p->exchange_);
-        if (p->upstream_ && p->answer_by_ <= now) {
+        if (p->upstream_ && now - p->silent_since_ > p->answer_limit_) {
             p->ran_out_ = true;
             p->upstream_->close();
         }

@@ -22,9 +22,9 @@ class Passage {
     Passage(Passage const&) = delete;
     Passage& operator=(Passage const&) = delete;
 
-    /// A sign of life: the limit on silence starts anew.
+    /// A sign of life: the limits on silence and on an answer start anew.
     void moved() { silent_since_ = base::Clock::now(); }
-    /// Until `waits_end`, whoever waits for the program's answer is freed after `limit`.
+    /// Until `waits_end`, whoever waits for the program's answer is freed after `limit` without a sign of life.
     void waits(std::shared_ptr<http::ClientConnection> upstream, base::milliseconds limit);
     void waits_end() { upstream_.reset(); }
     bool ran_out() const { return ran_out_; }
@@ -39,7 +39,7 @@ class Passage {
     std::string preview_;
     std::shared_ptr<http::ClientConnection> upstream_;
     base::Clock::time_point started_ = base::Clock::now(), silent_since_ = started_;
-    base::Clock::time_point answer_by_{};
+    base::milliseconds answer_limit_{};
     bool ran_out_ = false;
 };
 

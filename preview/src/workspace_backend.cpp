@@ -62,7 +62,11 @@ class AwakeWorkspace final : public Awake {
     AwakeWorkspace(workspace::Workspaces& all, std::string owner, workspace::Lease lease)
         : workspaces_(all), owner_(std::move(owner)), lease_(std::move(lease)) {}
 
-    bool restarted() const override { return lease_.restarted(); }
+    bool restarted() const override {
+        // Not how this call found it: it may have been another one that brought it back.
+        auto const view = workspaces_.get(owner_, lease_.id());
+        return view && view->fidelity == "files";
+    }
     std::uint64_t generation() const override { return lease_.generation(); }
 
     base::Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(int port) override {

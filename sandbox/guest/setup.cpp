@@ -69,6 +69,11 @@ Environment base_environment(SetupOptions const& options) {
     env["SHELL"] = "/bin/bash";
     env["TERM"] = "xterm-256color";
     env["LANG"] = "C.UTF-8";
+    // Files that tools write come from outside this kernel, whose inotify says nothing of them: the watchers of
+    // development servers (chokidar: Vite, Nuxt, Astro; watchpack: webpack, Next) have to look for themselves.
+    env["CHOKIDAR_USEPOLLING"] = "1";
+    env["CHOKIDAR_INTERVAL"] = "300";
+    env["WATCHPACK_POLLING"] = "500";
     env.erase("LC_ALL");
     auto& path = env["PATH"];
     if (path.empty()) path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

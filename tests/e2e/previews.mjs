@@ -357,7 +357,7 @@ suite((berth) => {
                 head('OPTIONS *', '\r\n'),
                 `GET / HTTP/1.1\r\nHost: ${host}\r\nHost: localhost\r\n\r\n`,
                 'GET / HTTP/1.1\r\n\r\n',
-                head('GET /ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n') + rider,
+                head('GET /ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n'),
                 head('GET /ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 3\r\n' +
                     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nabc'),
             ];
@@ -367,7 +367,8 @@ suite((berth) => {
             }
             for (const chunks of ['5\nhello\n0\n\n', 'zz\r\n\r\n', '5\r\nhelloX\r\n0\r\n\r\n', '-1\r\n\r\n', '1 \r\na\r\n0\r\n\r\n',
                 '0x1\r\na\r\n0\r\n\r\n', 'fffffffffffffffff\r\na\r\n0\r\n\r\n']) {
-                await raw(post(`Transfer-Encoding: chunked\r\n\r\n${chunks}`), 300);
+                // The head is good, so a program may see it; the body never ends, and nothing comes behind it.
+                await raw(head('POST /chunks', `Transfer-Encoding: chunked\r\n\r\n${chunks}`) + rider, 300);
             }
             const long = await raw(head('GET /', `X: ${'x'.repeat(70_000)}\r\n\r\n`), 400);
             assert.match(long, /^HTTP\/1\.1 431 /);
@@ -377,7 +378,7 @@ suite((berth) => {
             // The same rider as a body is a body.
             const good = await raw(head('POST /whole', `Content-Length: ${rider.length}\r\nConnection: close\r\n\r\n`) + rider, 5000);
             assert.match(good, /^HTTP\/1\.1 200 /);
-            assert.equal(JSON.parse(good.slice(good.indexOf('\r\n\r\n') + 4)).body, rider);
+            assert.equal(JSON.parse(good.slice(good.indexOf('{'), good.lastIndexOf('}') + 1)).body, rider);     // chunked or not
             assert.equal((await ask(origin(made), { headers: token(made) })).status, 200);
         }
     });
@@ -439,7 +440,7 @@ suite((berth) => {
         const served = async (path) => JSON.parse((await ask(origin(made) + path, { headers: token(made) })).text);
         assert.ok((await served('/x')).pid);
         assert.equal((await served('/api/y')).pid, undefined);
-        const all = await v2({ ...berth(), token: berth().token, url: `${berth().url}?toolsets=core,preview` }, 'http',
+        const all = await v2(Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,preview` } }), 'http',
             { pin: '2026-07-28' });
         const list = (await all.call('preview_list', { workspace_id, port: 3000, log: 50 })).structured.previews;
         assert.equal(list.length, 1);

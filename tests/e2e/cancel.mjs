@@ -56,6 +56,20 @@ suite((berth) => {
         await tool('workspace_delete', { workspace_id });
     });
 
+    test('a clone that takes forever ends when its client hangs up, and holds no other up', { timeout: 120_000 }, async () => {
+        const slow = { name: 'slow', git_url: 'ext::sleep 8000', env: { GIT_ALLOW_PROTOCOL: 'ext' } };
+        const call = hangUp('workspace_create', slow, 4_000);
+        await until('the clone does not begin', async () =>
+            (await tool('workspace_list', {})).workspaces.some((w) => w.name === 'slow'));
+        const other = await tool('workspace_create', { name: 'other' });
+        assert.equal(await call, false, 'the clone ended by itself');
+        await until('it is still there', async () =>
+            !(await tool('workspace_list', {})).workspaces.some((w) => w.name === 'slow'));
+        const again = await tool('workspace_create', { name: 'slow' });
+        assert.equal(again.existed, false);
+        for (const { workspace_id } of [other, again]) await tool('workspace_delete', { workspace_id });
+    });
+
     test('hanging up on workspace_create leaves a whole workspace or none', { timeout: 120_000 }, async () => {
         // Around the few milliseconds that a claim takes, and the hundreds that a cold start takes. One that was done
         // before the server could see the hang-up stays: name and idempotency_key are how its client finds it again.

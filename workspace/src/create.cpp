@@ -4,6 +4,8 @@
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include <signal.h>
+
 namespace workspace {
 namespace {
 
@@ -106,7 +108,8 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
     return s;
 }
 
-Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest request) {
+Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest request,
+                                               std::shared_ptr<Caller> caller) {
     using namespace asio::experimental::awaitable_operators;
     auto const begun = base::Clock::now();
     auto settings = settle(request);
@@ -114,9 +117,9 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     auto const template_name =
         request.template_name.empty() ? config.default_template : request.template_name;
 
-    // Requests that must not meet their twin half-way go one by one; a nameless one has no twin.
+    // Requests that must not meet their twin look and take their place one by one; what comes after, they do side by side.
     std::optional<Turn::Held> held;
-    if (!request.name.empty() || !request.idempotency_key.empty()) {
+    while (!request.name.empty() || !request.idempotency_key.empty()) {
         auto turn = co_await creating.take();
         held.emplace(std::move(turn));
         Ptr there;
@@ -129,12 +132,15 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         }
         if (!there && !request.name.empty())
             there = find_by(owner, &registry::WorkspaceRecord::name, request.name);
-        if (there) {
-            Created created;
-            created.view = view(*there);
-            created.existed = true;
-            co_return created;
-        }
+        if (!there) break;
+        held.reset();
+        // Perhaps still being made. When nothing comes of that, this request makes it.
+        auto made = co_await there->turn.take();
+        if (there->deleted()) continue;
+        Created created;
+        created.view = view(*there);
+        created.existed = true;
+        co_return created;
     }
     if (static_cast<int>(table.size()) >= config.max_workspaces)
         co_return base::error(base::errc::busy, "this server holds its most workspaces (" +
@@ -155,6 +161,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     auto turn = co_await w->turn.take();
     table.emplace(w->record.id, w);
     w->happens(Event::start);
+    held.reset();
 
     auto [taken, volume] =
         co_await (take(template_name, kNewSandbox) && volumes.create(w->record.volume, w->settings.disk_bytes));
@@ -166,7 +173,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     if (!made && taken) (void)co_await taken->sandbox->destroy();
     bool const warm = taken && taken->warm;
     Created created;
-    First const first{request, created.note};
+    First const first{request, *caller, created.note};
     if (made) made = co_await start(w, std::move(*taken), *volume, &first);
     else w->happens(Event::failed);
     if (!made) {
@@ -184,14 +191,23 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     co_return created;
 }
 
-Task<Status> Workspaces::Impl::furnish(Ptr w, CreateRequest const& request, std::string& note) {
+Task<Status> Workspaces::Impl::furnish(Ptr w, CreateRequest const& request, Caller& caller, std::string& note) {
     if (!request.git_url.empty()) {
         // Only inside: nothing of a repository is read by the host. "--" ends git's options.
         sandbox::ProcessSpec spec;
         spec.id = "p-" + base::random_id(10);
         spec.command = "git clone --depth 1 -- " + quoted(request.git_url) + " . 2>&1";
         spec.wait = kCloneLimit;
+        if (caller.gone) co_return base::error(base::errc::cancelled, "the caller went away");
+        caller.left = [this, inside = w->sandbox, id = spec.id] {
+            auto stop = [](std::shared_ptr<sandbox::Sandbox> in, std::string process) -> Task<void> {
+                (void)co_await in->guest().stop(process, SIGKILL, base::milliseconds(0));
+            };
+            asio::co_spawn(io, stop(inside, id), asio::detached);
+        };
         auto cloned = co_await w->sandbox->guest().start(spec);
+        caller.left = nullptr;
+        if (caller.gone) co_return base::error(base::errc::cancelled, "the caller went away");
         if (!cloned) co_return cloned.error();
         if (cloned->running || cloned->exit_code != 0)
             co_return base::error(base::errc::unavailable,

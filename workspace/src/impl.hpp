@@ -30,8 +30,13 @@ struct Workspaces::Impl {
 
     // starting.cpp: up from the files, down to them. As everything that changes a workspace's sandbox: the
     // caller holds its turn.
+    struct Caller {  ///< of a request that runs to its end without him
+        bool gone = false;
+        std::function<void()> left;  ///< called when he goes: ends what takes long
+    };
     struct First {  ///< what a new workspace is furnished with, before anyone can find it
         CreateRequest const& request;
+        Caller& caller;
         std::string& note;
     };
     /// From `starting` to `running` or back to `stopped`.
@@ -98,9 +103,9 @@ struct Workspaces::Impl {
     Task<std::map<std::string, std::string>> rename_processes(Ptr w);
 
     // create.cpp
-    Task<Result<Created>> create(std::string owner, CreateRequest request);
+    Task<Result<Created>> create(std::string owner, CreateRequest request, std::shared_ptr<Caller> caller);
     Result<Settings> settle(CreateRequest const&) const;  ///< defaults filled in, maxima checked
-    Task<Status> furnish(Ptr w, CreateRequest const& request, std::string& note);
+    Task<Status> furnish(Ptr w, CreateRequest const& request, Caller& caller, std::string& note);
 
     // recovery.cpp
     Task<RecoveryReport> recover();

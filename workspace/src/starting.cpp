@@ -104,7 +104,7 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
     bool stored = false;
     if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
         prepared = co_await prepare(this, w, volume);
-        if (prepared) prepared = co_await furnish(w, first->request, first->note);
+        if (prepared) prepared = co_await furnish(w, first->request, first->caller, first->note);
         if (prepared) {
             committed = co_await insert(this, w);
             stored = committed.has_value();

@@ -2,6 +2,8 @@
 #include <base/timeout.hpp>
 #include <base/uncancelled.hpp>
 
+#include <boost/asio/experimental/parallel_group.hpp>
+
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -117,7 +119,21 @@ void Workspaces::start_idle_policy() { asio::co_spawn(impl_->io, impl_->idle_loo
 Task<Result<Created>> Workspaces::create(std::string owner, CreateRequest request) {
     // A claim is half made in between: it runs to its end, and goes again when nobody is left to hear of it.
     co_await asio::this_coro::throw_if_cancelled(false);
-    auto created = co_await base::uncancelled(impl_->create(owner, std::move(request)));
+    auto const caller = std::make_shared<Impl::Caller>();
+    auto watch = [](std::shared_ptr<Impl::Caller> c) -> Task<void> {
+        asio::steady_timer never(co_await asio::this_coro::executor, asio::steady_timer::time_point::max());
+        co_await never.async_wait(base::as_tuple);
+        c->gone = true;
+        if (auto left = std::exchange(c->left, nullptr)) left();
+    };
+    auto whole = base::uncancelled(impl_->create(owner, std::move(request), caller));
+    auto watching = watch(caller);
+    auto [order, thrown, created, unused] =
+        co_await asio::experimental::make_parallel_group(
+            asio::co_spawn(impl_->io, std::move(whole), asio::deferred),
+            asio::co_spawn(impl_->io, std::move(watching), asio::deferred))
+            .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+    if (thrown) std::rethrow_exception(thrown);
     bool const gone = co_await base::is_cancelled();
     if (gone && created && !created->existed)
         (void)co_await base::uncancelled(remove(owner, created->view.id));

@@ -56,12 +56,14 @@ Task<void> Workspaces::Impl::idle_loop() {
         idle_timer.expires_after(kTick);
         auto [ec] = co_await idle_timer.async_wait(base::as_tuple);
         if (ec || stopping) co_return;
-        std::vector<Ptr> due;
+        std::vector<Ptr> due, unmount;
         for (auto const& [id, w] : table) {
             look_at_usage(*w);
+            if (base::Clock::now() >= w->unmount_at) unmount.push_back(w);
             if (base::Clock::now() >= w->look_again && idle_step(idle_facts(*w)) != IdleStep::none)
                 due.push_back(w);
         }
+        for (auto const& w : unmount) co_await let_files_rest(w);
         // A sleep takes a second for each gigabyte: a few at once, while the others are still frozen in time.
         for (auto const& w : due) {
             bool const quick = idle_step(idle_facts(*w)) == IdleStep::freeze;
@@ -72,6 +74,14 @@ Task<void> Workspaces::Impl::idle_loop() {
                 asio::co_spawn(io, rest(w), asio::detached);
         }
     }
+}
+
+Task<void> Workspaces::Impl::let_files_rest(Ptr w) {
+    auto held = w->turn.try_take();
+    if (!held) co_return;
+    w->unmount_at = base::Clock::time_point::max();
+    bool const asleep = w->state == State::hibernated || w->state == State::stopped;
+    if (asleep && !w->sandbox && !w->leaving) (void)co_await volumes.release(w->record.volume);
 }
 
 Task<void> Workspaces::Impl::rest(Ptr w) {

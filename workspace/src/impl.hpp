@@ -118,6 +118,7 @@ struct Workspaces::Impl {
     Task<void> idle_loop();
     Task<void> idle_look(Ptr w);
     Task<void> rest(Ptr w);
+    Task<void> let_files_rest(Ptr w);  ///< unmounts what nobody has used since its workspace went to sleep
     IdleFacts idle_facts(Workspace const&) const;
 
     // room.cpp

@@ -16,6 +16,7 @@ namespace {
 constexpr base::milliseconds kSaveLimit{120'000};
 // A sleep that was refused is not tried again before, unless someone asks for it.
 constexpr base::milliseconds kRefusedFor{60'000};
+constexpr base::milliseconds kMountKept{30'000};
 
 // What is in memory refers to the files as they are now: the disk has them before it has the image.
 Status flush_files(std::string const& directory) {
@@ -176,13 +177,12 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
     co_return outcome;
 }
 
-// What is left of a sandbox that sleeps: its slot, and the mount of its files unless they are in use again.
+// What is left of a sandbox that sleeps: its slot. The mount of its files stays for a while, for those who call again soon and
+// for the file tools; the idle loop undoes it.
 Task<void> Workspaces::Impl::put_away(Ptr w) {
     ++background;
     co_await see_off(w);
-    auto held = co_await w->turn.take();
-    if (!w->sandbox && !w->leaving && (w->state == State::hibernated || w->state == State::stopped))
-        (void)co_await volumes.release(w->record.volume);
+    w->unmount_at = base::Clock::now() + kMountKept;
     --background;
 }
 

@@ -156,6 +156,7 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
     if (w->state == State::hibernated && w->image && images) {
         auto room = co_await make_room(w->image->bytes, false);
         if (!room) co_return room;
+        arrival->phases.push_back({"room", elapsed_ms(began)});
         auto woken = co_await wake_image(w, arrival, &unusable);
         for (int tries = 0; !woken && base::is(woken.error(), base::errc::busy); ++tries) {
             bool const again = co_await wait_for_slot(w->image->bytes, tries);

@@ -61,6 +61,7 @@ class Workspace {
     base::Clock::time_point look_again = base::Clock::time_point::min();  ///< next look for running processes
     base::Clock::time_point sleep_again =
         base::Clock::time_point::min();  ///< a refused sleep is not tried before
+    base::Clock::time_point unmount_at = base::Clock::time_point::max();  ///< while it sleeps, once its slot is gone
     std::uint64_t memory_bytes = 0;      ///< of its sandbox, as last seen
     std::uint64_t cpu_ms = 0;            ///< likewise, at `cpu_seen`
     base::Clock::time_point usage_seen{}, cpu_seen{};

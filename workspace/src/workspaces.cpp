@@ -189,11 +189,16 @@ Task<Result<Lease>> Workspaces::awake(std::string owner, std::string id) {
         co_return lease;
     }
     auto const arrivals = w->arrivals;
+    auto const asked = base::Clock::now();
     auto held = co_await w->turn.take();
+    auto const waited = elapsed_ms(asked);
     Arrival arrival;
     auto woken = co_await base::uncancelled(impl_->bring_up(w, &arrival));
     if (!woken) co_return woken.error();
     if (arrival.was_away()) {
+        sandbox::Phase const turn{"turn", waited};
+        arrival.phases.insert(arrival.phases.begin(), turn);
+        arrival.took_ms += waited;
         ++w->arrivals;
         w->arrival = arrival;
     } else if (w->arrivals != arrivals) {

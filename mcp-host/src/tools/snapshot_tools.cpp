@@ -181,7 +181,7 @@ mcp::Tool fork_tool(Tools& t) {
         });
 }
 
-mcp::Tool list_tool(Tools& t) {
+mcp::Tool list_snapshots_tool(Tools& t) {
     return make_tool({.name = "snapshot_list",
                       .title = "List snapshots",
                       .description = "The snapshots of a workspace, newest first.",
@@ -202,7 +202,7 @@ mcp::Tool list_tool(Tools& t) {
                      });
 }
 
-mcp::Tool delete_tool(Tools& t) {
+mcp::Tool delete_snapshot_tool(Tools& t) {
     return make_tool({.name = "snapshot_delete",
                       .title = "Delete a snapshot",
                       .description = "Delete a snapshot of a workspace. The workspace itself is not touched.",
@@ -223,7 +223,7 @@ mcp::Tool delete_tool(Tools& t) {
 
 std::vector<mcp::Tool> snapshot_tools(Tools& t) {
     std::vector<mcp::Tool> tools;
-    for (auto make : {snapshot_tool, restore_tool, fork_tool, list_tool, delete_tool})
+    for (auto make : {snapshot_tool, restore_tool, fork_tool, list_snapshots_tool, delete_snapshot_tool})
         tools.push_back(make(t));
     return tools;
 }

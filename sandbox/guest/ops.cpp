@@ -94,6 +94,7 @@ Guest::Guest(SetupOptions options, int in, int out)
     link_.on_request = [this](std::uint32_t id, Json request_json, std::string_view raw) {
         request(id, request_json, raw);
     };
+    processes_.on_stdio = [this](std::uint32_t request, int fd) { streams_.take(request, fd); };
     link_.on_stream = [this](protocol::Frame const& frame) { streams_.frame(frame); };
     link_.on_attach = [this] {
         processes_.forget_waiters();

@@ -7,6 +7,7 @@
 #include <pty.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -69,6 +70,18 @@ bool Processes::open_pipes(Process& p, bool with_stdin, int& child_in, int& chil
     return true;
 }
 
+/// stdin and stdout are one socket, as Node gives its children; stderr alone is the command's output here.
+bool Processes::open_stdio(Process& p, int& ours, int& child_in, int& child_err) {
+    int pair[2], err[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return false;
+    ours = pair[0];
+    child_in = pair[1];
+    if (::pipe2(err, O_CLOEXEC) != 0) return false;
+    p.out = err[0];
+    child_err = err[1];
+    return ::fcntl(ours, F_SETFL, O_NONBLOCK) == 0;
+}
+
 bool Processes::open_terminal(Process& p, int columns, int rows, int& child_in, int& child_out) {
     auto const size = window(columns, rows);
     int master = -1, slave = -1;
@@ -89,8 +102,10 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     auto p = std::make_shared<Process>(id, home_directory(options_) + "/.berth/output/" + file_name(id) + ".log");
     p->terminal = j.value("pty", false);
     bool const keep_open = j.value("stdin_open", false);
-    int child_in = -1, child_out = -1;
-    bool const opened = p->terminal ? open_terminal(*p, j.value("columns", 120), j.value("rows", 40), child_in, child_out)
+    bool const stdio = j.value("stdio_stream", false);
+    int child_in = -1, child_out = -1, ours = -1;
+    bool const opened = stdio         ? open_stdio(*p, ours, child_in, child_out)
+                        : p->terminal ? open_terminal(*p, j.value("columns", 120), j.value("rows", 40), child_in, child_out)
                                     : open_pipes(*p, keep_open || !stdin_bytes.empty(), child_in, child_out);
     int const open_errno = errno;
     Spawned spawned;
@@ -105,7 +120,8 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
         what.env[kCommandVariable] = id;
         what.env.try_emplace("PWD", what.cwd);
         what.in = child_in;
-        what.out = child_out;
+        what.out = stdio ? child_in : child_out;
+        if (stdio) what.err = child_out;
         what.terminal = p->terminal;
         what.max_processes = setup_.max_processes;
         spawned = spawn(what, [this](Spawn const& command) { return ready_.take(command); });
@@ -115,6 +131,7 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     for (int fd : {child_in, child_out})
         if (fd >= 0) ::close(fd);
     if (spawned.pid < 0) {
+        if (ours >= 0) ::close(ours);
         close_in(*p);
         close_out(*p);
         return link_.fail(request, spawned.callers_fault ? "invalid" : "busy", spawned.error);
@@ -142,7 +159,8 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     waiter.what = Waiter::For::exit;
     waiter.request = request;
     waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
-    add_waiter(p, waiter, j.value("wait_ms", std::int64_t(0)));
+    add_waiter(p, waiter, stdio ? 0 : j.value("wait_ms", std::int64_t(0)));
+    if (stdio) on_stdio(request, ours);    // after the answer, which makes the stream known
 }
 
 void Processes::close_out(Process& p) {

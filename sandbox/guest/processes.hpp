@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -61,6 +62,9 @@ class Processes {
   public:
     Processes(Loop&, Link&, SetupOptions const&, Setup const&);
 
+    /// Takes a program's stdin and stdout, one socket, after the request that started it was answered: its stream.
+    std::function<void(std::uint32_t request, int fd)> on_stdio;
+
     // One per operation; each answers the request now or later.
     void start(std::uint32_t request, Json const&, std::string_view stdin_bytes);
     void read(std::uint32_t request, Json const&);
@@ -80,6 +84,7 @@ class Processes {
 
     Ptr find(std::uint32_t request, Json const&);      // null after answering with an error
     bool open_pipes(Process&, bool with_stdin, int& child_in, int& child_out);
+    bool open_stdio(Process&, int& ours, int& child_in, int& child_err);
     bool open_terminal(Process&, int columns, int rows, int& child_in, int& child_out);
     void close_out(Process&);
     void close_in(Process&);

@@ -29,6 +29,22 @@ std::string bind(char const* source, char const* target, bool again) {
     }
 }
 
+/// As `bind`, below directories that may not exist yet, and for files too.
+std::string bind_at(std::string const& source, std::string const& target) {
+    struct stat st{};
+    if (::stat(source.c_str(), &st) != 0) return source + ": " + std::strerror(errno);
+    for (auto slash = target.find('/', 1); slash != std::string::npos; slash = target.find('/', slash + 1))
+        if (::mkdir(target.substr(0, slash).c_str(), 0755) != 0 && errno != EEXIST)
+            return "make " + target.substr(0, slash) + ": " + std::strerror(errno);
+    if (S_ISDIR(st.st_mode)) {
+        if (::mkdir(target.c_str(), 0755) != 0 && errno != EEXIST) return "make " + target + ": " + std::strerror(errno);
+    } else if (int const fd = ::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644); fd >= 0) {
+        ::close(fd);
+    }
+    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0) return {};
+    return "bind " + source + " to " + target + ": " + std::strerror(errno);
+}
+
 void write_text(char const* path, int flags, std::string const& text) {
     int const fd = ::open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
     if (fd < 0) return;
@@ -86,6 +102,9 @@ std::string apply_setup(Json const& request, SetupOptions const& options, Setup&
         for (auto [source, target] : {std::pair("/berth/volume/workspace", "/workspace"),
                                       std::pair("/berth/volume/home", "/home/agent")})
             if (auto failed = bind(source, target, !setup.workspace_id.empty()); !failed.empty()) return failed;
+        if (auto const binds = request.find("binds"); binds != request.end() && setup.workspace_id.empty())
+            for (auto const& [target, source] : binds->items())
+                if (auto failed = bind_at("/berth/volume/" + source.get<std::string>(), target); !failed.empty()) return failed;
     }
     setup.workspace_id = request.value("workspace_id", "");
     setup.max_processes_kept = static_cast<std::size_t>(std::max(1, request.value("max_processes_kept", 256)));

@@ -88,7 +88,7 @@ int run_child(void* arg) {
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     if (::setsid() < 0) fail("setsid");
-    if (::dup2(child.spawn.in, 0) < 0 || ::dup2(child.spawn.out, 1) < 0 || ::dup2(child.spawn.out, 2) < 0)
+    if (::dup2(child.spawn.in, 0) < 0 || ::dup2(child.spawn.out, 1) < 0 || ::dup2(child.spawn.err >= 0 ? child.spawn.err : child.spawn.out, 2) < 0)
         fail("dup2");
     if (child.inherited.socket >= 0 && (::dup2(child.inherited.socket, ready::kSocket) < 0 ||
                                         ::dup2(child.inherited.object, ready::kObject) < 0))

@@ -16,6 +16,7 @@ struct Spawn {
     Environment env;
     std::string cwd;
     int in = -1, out = -1;      ///< stdout and stderr both get `out`
+    int err = -1;               ///< unless this is given: then stderr gets it
     bool terminal = false;      ///< `in` is a terminal, and becomes the controlling one
     unsigned max_processes = 0; ///< of this user, for the command and what it starts; 0 = no limit
 };

@@ -91,6 +91,17 @@ void Streams::connected(Ptr const& s) {
     pump_in(s);
 }
 
+void Streams::take(std::uint32_t request, int fd) {
+    auto s = std::make_shared<Stream>();
+    s->id = request;
+    s->fd = fd;
+    streams_[s->id] = s;
+    loop_.watch(fd, 0, [this, weak = std::weak_ptr(s)](std::uint32_t events) {
+        if (auto self = weak.lock()) ready(self, events);
+    });
+    update(s);
+}
+
 int Streams::listen(int port) {
     if (listener_ >= 0) return port_;
     int const fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

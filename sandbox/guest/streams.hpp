@@ -16,6 +16,8 @@ class Streams {
     Streams(Loop&, Link&);
 
     void connect(std::uint32_t request, Json const&);      ///< the stream has the request's id
+    /// A connected socket as the stream of that request.
+    void take(std::uint32_t request, int fd);
     /// Listens on 127.0.0.1, or no longer. 0 takes a free port. Returns the port, or -1 with errno.
     int listen(int port);
     void close_listener();

@@ -71,8 +71,9 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     static base::Task<base::Result<Reply>> call(std::shared_ptr<Impl> self, base::Json request, std::string bytes,
                                                 base::milliseconds limit, bool connects, std::uint32_t* id_out,
                                                 bool past_hold = false);
-    static base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(std::shared_ptr<Impl> self, int port,
-                                                                          base::milliseconds limit);
+    static base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(std::shared_ptr<Impl> self,
+                                                                              base::Json request,
+                                                                              base::milliseconds limit);
 
     asio::io_context& io;
     asio::posix::stream_descriptor out, in;

@@ -68,6 +68,7 @@ Json setup_request(char const* op, GuestSetup const& setup) {
                 {"env", setup.env},
                 {"egress", setup.egress},
                 {"volume", setup.volume},
+                {"binds", setup.binds},
                 {"max_processes_kept", setup.max_processes_kept},
                 {"max_processes", setup.max_processes}};
 }
@@ -130,6 +131,14 @@ base::Task<base::Result<ProcessView>> Guest::start(ProcessSpec spec) {
     auto view = view_of(reply->body, std::move(reply->bytes));
     view.id = spec.id;
     co_return view;
+}
+
+base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_stdio(ProcessSpec spec) {
+    auto const channel = channel_;
+    Json request{{"op", "start"}, {"id", spec.id},   {"command", spec.command},
+                 {"cwd", spec.cwd}, {"env", spec.env}, {"stdio_stream", true}};
+    auto stream = co_await channel->open_stream(std::move(request), kMargin);
+    co_return stream;
 }
 
 base::Task<base::Result<ProcessView>> Guest::read(std::string id, std::uint64_t offset, std::size_t max,

@@ -130,9 +130,9 @@ void Channel::Impl::on_stream_frame(protocol::Frame const& frame) {
     }
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::Impl::connect(std::shared_ptr<Impl> self, int port,
-                                                                              base::milliseconds limit) {
-    base::Json request{{"op", "connect"}, {"port", port}};
+base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::Impl::open_stream(std::shared_ptr<Impl> self,
+                                                                                  base::Json request,
+                                                                                  base::milliseconds limit) {
     std::uint32_t id = 0;
     auto reply = co_await call(self, std::move(request), {}, limit, true, &id);
     if (!reply) {

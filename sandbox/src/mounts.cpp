@@ -70,7 +70,7 @@ base::Status attach(std::string const& source, std::string const& target) {
     auto to = base::sys::open(target, flags);
     if (!to) return to.error();
     auto const path = [](base::UniqueFd const& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); };
-    if (auto s = base::sys::bind_mount(path(*from), path(*to)); !s)
+    if (auto s = base::sys::bind_mount(path(*from), path(*to), true); !s)
         return base::wrap(s.error(), "mount " + source + " at " + target);
     return {};
 }

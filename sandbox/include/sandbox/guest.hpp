@@ -62,6 +62,7 @@ struct GuestSetup {
     std::vector<std::string> egress;               ///< allowed host patterns, only to tell the user inside; "" = no network
     bool volume = true;                            ///< bind /berth/volume/{workspace,home} to /workspace and /home/agent
     int max_processes_kept = 256;                  ///< ended commands whose output stays readable
+    std::map<std::string, std::string> binds;      ///< path inside to a path of the volume that is bound there; at the first setup
     int max_processes = 0;                         ///< processes and threads that commands may have, then EAGAIN; 0 = any
 };
 
@@ -115,6 +116,9 @@ class Guest {
 
     /// errc::invalid: no such cwd, or the program cannot be executed.
     base::Task<base::Result<ProcessView>> start(ProcessSpec spec);
+    /// Starts a program whose stdin and stdout are the stream; what it writes to stderr is its output for `read`. `pty`,
+    /// `stdin_bytes` and `wait` have no meaning here.
+    base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_stdio(ProcessSpec spec);
     /// Bytes from `offset` on; when there are none yet, waits up to `wait` for some or for the exit.
     base::Task<base::Result<ProcessView>> read(std::string id, std::uint64_t offset, std::size_t max,
                                                base::milliseconds wait);

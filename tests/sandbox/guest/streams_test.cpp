@@ -174,3 +174,43 @@ TEST_CASE("streams: the proxy port") {
         CHECK(f.run("echo \"[$HTTP_PROXY$http_proxy]\"").output == "[]\n");
     }
 }
+
+TEST_CASE("streams: a program's stdin and stdout") {
+    Fixture f;
+    sandbox::ProcessSpec spec;
+    spec.id = "server";
+    spec.cwd = "/tmp";
+
+    SUBCASE("carry many windows' worth of bytes, and its stderr is kept apart") {
+        spec.command = "echo ready >&2; cat; echo done >&2";
+        auto stream = f.io.run(f.guest.start_with_stdio(spec)).value();
+        auto const bytes = pattern(3'000'000);
+        asio::co_spawn(f.io.context, write_and_shut(*stream, bytes), asio::detached);
+        CHECK(f.io.run(read_to_end(*stream)) == bytes);
+        std::string log;
+        for (bool running = true; running;) {
+            auto const view = f.io.run(f.guest.read("server", log.size(), 1000, base::milliseconds(10'000))).value();
+            log += view.output;
+            running = view.running;
+        }
+        CHECK(log == "ready\ndone\n");
+    }
+    SUBCASE("end with it") {
+        spec.command = "exit 3";
+        auto stream = f.io.run(f.guest.start_with_stdio(spec)).value();
+        CHECK(f.io.run(read_to_end(*stream)) == "");
+    }
+    SUBCASE("end it, when the server lets go of them") {
+        spec.command = "cat";
+        auto stream = f.io.run(f.guest.start_with_stdio(spec)).value();
+        stream.reset();
+        for (bool running = true; running;)
+            running = f.io.run(f.guest.read("server", 0, 1000, base::milliseconds(10'000))).value().running;
+    }
+    SUBCASE("are not there for one that cannot start") {
+        spec.cwd = "/no/such/directory";
+        auto const stream = f.io.run(f.guest.start_with_stdio(spec));
+        REQUIRE_FALSE(stream.has_value());
+        CHECK(stream.error().message().find("/no/such/directory") != std::string::npos);
+    }
+}

@@ -50,41 +50,45 @@ Endpoint::Endpoint(asio::io_context& io, Features f, ServerOptions o)
 
 Json Endpoint::capabilities(bool modern) const {
     Json out = Json::object();
-    if (!features.tools.empty()) out["tools"] = {{"listChanged", true}};
-    if (!features.prompts.empty()) out["prompts"] = {{"listChanged", true}};
+    if (!features.tools.empty() || features.more) out["tools"] = {{"listChanged", true}};
+    if (!features.prompts.empty() || features.more) out["prompts"] = {{"listChanged", true}};
     if (features.resources) out["resources"] = {{"subscribe", true}, {"listChanged", true}};
     if (features.logging) out["logging"] = Json::object();
     if (features.complete) out["completions"] = Json::object();
     bool const has_tasks = std::any_of(features.tools.begin(), features.tools.end(),
                                        [](Tool const& t) { return t.may_be_task || t.needs_task; });
-    if (modern && has_tasks) out["extensions"][std::string(kTasksExtension)] = Json::object();
+    if (modern && (has_tasks || features.more)) out["extensions"][std::string(kTasksExtension)] = Json::object();
     return out;
 }
 
-Tool const* Endpoint::find_tool(std::string const& name, Caller const& caller) const {
+std::shared_ptr<Tool const> Endpoint::find_tool(std::string const& name, Caller const& caller) const {
     auto const& sets = caller.toolsets.empty() ? features.default_toolsets : caller.toolsets;
-    for (auto const& tool : features.tools)
-        if (tool.name == name) return sets.contains(tool.toolset) ? &tool : nullptr;
-    return nullptr;
+    for (auto const& tool : features.tools) {
+        if (tool.name != name) continue;
+        if (!sets.contains(tool.toolset)) return nullptr;
+        return {std::shared_ptr<void>(), &tool};  // owned by `features`
+    }
+    return features.more ? features.more->tool(name, caller) : nullptr;
 }
 
-std::vector<HeaderParam> const& Endpoint::header_params(Tool const& tool) const {
-    static std::vector<HeaderParam> const none;
-    auto const it = header_params_.find(tool.name);
-    return it == header_params_.end() ? none : it->second;
+std::vector<HeaderParam> Endpoint::header_params(Tool const& tool) const {
+    if (auto const it = header_params_.find(tool.name); it != header_params_.end()) return it->second;
+    bool const fixed = !features.tools.empty() && &tool >= features.tools.data() &&
+                       &tool < features.tools.data() + features.tools.size();
+    return fixed ? std::vector<HeaderParam>() : find_header_params(tool.definition);
 }
 
 Task<std::optional<Json>> Endpoint::handle(std::string method, Json params,
                                            std::shared_ptr<ActiveCall> call) {
     std::optional<Json> out;
-    if (!features.tools.empty()) {
+    if (!features.tools.empty() || features.more) {
         if (method == "tools/call")
             out = co_await call_tool(std::move(params), call);
         else if (method == "tools/list")
             out = list_tools(params, *call);
         if (out) co_return out;
     }
-    if (!features.prompts.empty()) {
+    if (!features.prompts.empty() || features.more) {
         if (method == "prompts/list")
             out = list_prompts(params, *call);
         else if (method == "prompts/get")
@@ -130,6 +134,9 @@ Json Endpoint::list_tools(Json const& params, Call const& call) const {
     for (auto const& set : sets) binding.append(1, '\0').append(set);
     for (auto const& tool : features.tools)
         if (sets.contains(tool.toolset)) shown.push_back(&tool.definition);
+    std::vector<std::shared_ptr<Tool const>> more;
+    if (features.more) more = features.more->tools(call.caller());
+    for (auto const& tool : more) shown.push_back(&tool->definition);
     auto out = page(shown, "tools", params, binding);
     if (!call.modern())
         for (auto& definition : out["tools"]) definition = legacy_definition(std::move(definition));
@@ -139,15 +146,21 @@ Json Endpoint::list_tools(Json const& params, Call const& call) const {
 Json Endpoint::list_prompts(Json const& params, Call const& call) const {
     std::vector<Json const*> shown;
     for (auto const& prompt : features.prompts) shown.push_back(&prompt.definition);
+    std::vector<std::shared_ptr<Prompt const>> more;
+    if (features.more) more = features.more->prompts(call.caller());
+    for (auto const& prompt : more) shown.push_back(&prompt->definition);
     return page(shown, "prompts", params, call.caller().principal);
 }
 
 Task<Json> Endpoint::get_prompt(Json params, std::shared_ptr<ActiveCall> call) {
     auto const name = string_param(params, "name");
-    auto const prompt =
-        std::find_if(features.prompts.begin(), features.prompts.end(),
-                     [&name](Prompt const& p) { return p.definition.value("name", "") == name; });
-    if (prompt == features.prompts.end()) throw bad_params("Unknown prompt: " + name.substr(0, 128));
+    std::shared_ptr<Prompt const> prompt;
+    for (auto const& p : features.prompts)
+        if (p.definition.value("name", "") == name) prompt = {std::shared_ptr<void>(), &p};
+    if (!prompt && features.more)
+        for (auto const& p : features.more->prompts(call->caller()))
+            if (p->definition.value("name", "") == name) prompt = p;
+    if (!prompt) throw bad_params("Unknown prompt: " + name.substr(0, 128));
     Json arguments = params.value("arguments", Json::object());
     if (!arguments.is_object()) throw bad_params("Invalid params: \"arguments\" is an object");
     for (auto const& [key, value] : arguments.items())

@@ -28,8 +28,12 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
     Json capabilities(bool modern) const;
     /// Null for a tool that does not exist or is outside the caller's toolsets.
-    Tool const* find_tool(std::string const& name, Caller const&) const;
-    std::vector<HeaderParam> const& header_params(Tool const&) const;
+    std::shared_ptr<Tool const> find_tool(std::string const& name, Caller const&) const;
+    std::vector<HeaderParam> header_params(Tool const&) const;
+    /// Somebody begins to watch this resource.
+    void watch(std::string const& uri) const {
+        if (features.resources && features.resources->watched) features.resources->watched(uri);
+    }
 
     /// The result without any era's dress; nothing when no such method is offered. Throws RpcException and,
     /// modern only, InputRequired.
@@ -42,7 +46,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   private:
     Task<Json> call_tool(Json params, std::shared_ptr<ActiveCall> call);
-    Task<Json> call_as_task(Tool const& tool, Json arguments, std::shared_ptr<ActiveCall> call);
+    Task<Json> call_as_task(std::shared_ptr<Tool const> tool, Json arguments, std::shared_ptr<ActiveCall> call);
     Json list_tools(Json const& params, Call const& call) const;
     Json list_prompts(Json const& params, Call const& call) const;
     Task<Json> get_prompt(Json params, std::shared_ptr<ActiveCall> call);

@@ -164,9 +164,9 @@ std::optional<RpcError> check_headers(http::Request const& request, Message cons
         }
         if (message.method == "tools/call") {
             auto const name = message.params.find("name");
-            auto const* tool = name != message.params.end() && name->is_string()
+            auto const tool = name != message.params.end() && name->is_string()
                                    ? endpoint.find_tool(name->get_ref<std::string const&>(), caller)
-                                   : nullptr;
+                                   : std::shared_ptr<Tool const>();
             if (tool)
                 check_params(request, message.params.value("arguments", Json::object()),
                              endpoint.header_params(*tool));

@@ -35,6 +35,14 @@ void Listeners::resource_updated(std::string const& uri) {
         if (subscriber->subscribed(uri)) subscriber->hear(notification_text(method, params));
 }
 
+bool Listeners::watched(std::string const& uri) const {
+    for (auto const* listener : listeners_)
+        if (listener->filter.uris.contains(uri)) return true;
+    for (auto const* subscriber : subscribers_)
+        if (subscriber->subscribed(uri)) return true;
+    return false;
+}
+
 void Listeners::task_changed(std::string const& id, Json const& task) {
     spread("notifications/tasks", task, [&id](Filter const& filter) { return filter.tasks.contains(id); });
 }

@@ -37,6 +37,7 @@ class Listeners final : public Hub {
     void prompts_changed() override;
     void resources_changed() override;
     void resource_updated(std::string const& uri) override;
+    bool watched(std::string const& uri) const override;
     /// `task` is the full task, as tasks/get shows it.
     void task_changed(std::string const& id, Json const& task);
     void stop();

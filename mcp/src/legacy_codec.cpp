@@ -83,6 +83,7 @@ Task<Answer> answer_legacy(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<A
         }
         if (endpoint->features.resources && method == "resources/subscribe") {
             auto result = subscribe(message.params, *peer);
+            endpoint->watch(message.params["uri"].get<std::string>());
             co_return Answer{std::move(result), {}, 200};
         }
         if (endpoint->features.resources && method == "resources/unsubscribe") {

@@ -137,11 +137,12 @@ Filter read_filter(Json const& params, Endpoint& endpoint, ActiveCall const& cal
         }
         honoured[name] = std::move(kept);
     };
-    flag("toolsListChanged", !endpoint.features.tools.empty(), filter.tools);
-    flag("promptsListChanged", !endpoint.features.prompts.empty(), filter.prompts);
+    flag("toolsListChanged", !endpoint.features.tools.empty() || endpoint.features.more, filter.tools);
+    flag("promptsListChanged", !endpoint.features.prompts.empty() || endpoint.features.more, filter.prompts);
     flag("resourcesListChanged", endpoint.features.resources.has_value(), filter.resources);
     if (endpoint.features.resources)
         names("resourceSubscriptions", filter.uris, [](std::string const&) { return true; });
+    for (auto const& uri : filter.uris) endpoint.watch(uri);
     if (asked.contains("taskIds")) {
         if (!call.client_has_extension(kTasksExtension)) throw tasks_missing();
         names("taskIds", filter.tasks, [&](std::string const& id) {

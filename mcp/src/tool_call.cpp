@@ -31,11 +31,11 @@ struct Job {
     }
 };
 
-/// `keeper` owns the tool.
+/// `keeper` owns the fixed tools.
 Task<void> run_job(std::shared_ptr<Job> job, [[maybe_unused]] std::shared_ptr<Endpoint> keeper,
-                   Tool const& tool, Json arguments, std::shared_ptr<ActiveCall> call) {
+                   std::shared_ptr<Tool const> tool, Json arguments, std::shared_ptr<ActiveCall> call) {
     try {
-        job->result = to_json(co_await tool.run(std::move(arguments), *call), true);
+        job->result = to_json(co_await tool->run(std::move(arguments), *call), true);
     } catch (...) {
         job->thrown = std::current_exception();
     }
@@ -75,7 +75,7 @@ RpcError error_from(std::exception_ptr thrown) {
 
 Task<Json> Endpoint::call_tool(Json params, std::shared_ptr<ActiveCall> call) {
     auto const name = string_param(params, "name");
-    auto const* tool = find_tool(name, call->caller());
+    auto const tool = find_tool(name, call->caller());
     if (!tool) throw bad_params("Unknown tool: " + name.substr(0, 128));
     Json arguments = Json::object();
     if (auto const it = params.find("arguments"); it != params.end() && !it->is_null()) {
@@ -93,12 +93,12 @@ Task<Json> Endpoint::call_tool(Json params, std::shared_ptr<ActiveCall> call) {
         throw rpc_exception(code::missing_capability, "Missing required client capability", data);
     }
     if (can_task && (tool->needs_task || tool->may_be_task))
-        co_return co_await call_as_task(*tool, std::move(arguments), call);
+        co_return co_await call_as_task(tool, std::move(arguments), call);
     auto result = co_await tool->run(std::move(arguments), *call);
     co_return to_json(std::move(result), call->modern());
 }
 
-Task<Json> Endpoint::call_as_task(Tool const& tool, Json arguments, std::shared_ptr<ActiveCall> call) {
+Task<Json> Endpoint::call_as_task(std::shared_ptr<Tool const> tool, Json arguments, std::shared_ptr<ActiveCall> call) {
     auto const job = std::make_shared<Job>(executor);
     auto const adopt = [&] {
         auto task = tasks.create(call->caller().principal, call->client_capabilities());
@@ -108,7 +108,7 @@ Task<Json> Endpoint::call_as_task(Tool const& tool, Json arguments, std::shared_
         }
         return task;
     };
-    if (tool.needs_task) {
+    if (tool->needs_task) {
         // It has to be a task before it asks or says anything.
         auto const task = adopt();
         if (!task) throw rpc_exception(code::internal_error, "Too many tasks are running; try again later");

@@ -89,6 +89,22 @@ struct Tool {
     std::function<Task<ToolResult>(Json arguments, Call&)> run;
 };
 
+struct Prompt {
+    Json definition;                                       ///< as in prompts/list
+    std::function<Task<Json>(Json arguments, Call&)> get;  ///< {description?, messages}
+};
+
+/// Tools and prompts that come and go while the program runs, beside the fixed ones of `Features`, which win
+/// over one of the same name. Asked anew for each request; what it gave out stays good for as long as it is
+/// held. Which of them a caller sees, by toolsets or otherwise, is for the implementation to decide.
+class Offers {
+  public:
+    virtual ~Offers() = default;
+    virtual std::vector<std::shared_ptr<Tool const>> tools(Caller const&) const = 0;
+    virtual std::shared_ptr<Tool const> tool(std::string const& name, Caller const&) const = 0;
+    virtual std::vector<std::shared_ptr<Prompt const>> prompts(Caller const&) const = 0;
+};
+
 struct Page {
     Json items = Json::array();
     std::string next_cursor;  ///< "" = last page
@@ -99,11 +115,7 @@ struct Resources {
     std::function<Task<Json>(Call&)> templates;                 ///< array
     std::function<Task<std::optional<Json>>(std::string uri, Call&)>
         read;  ///< `contents` array; nullopt = not found
-};
-
-struct Prompt {
-    Json definition;                                       ///< as in prompts/list
-    std::function<Task<Json>(Json arguments, Call&)> get;  ///< {description?, messages}
+    std::function<void(std::string const& uri)> watched;  ///< optional: somebody begins to watch this resource
 };
 
 struct Completion {
@@ -119,6 +131,7 @@ struct Features {
     std::set<std::string> default_toolsets{"core"};
     std::optional<Resources> resources;
     std::vector<Prompt> prompts;
+    Offers const* more = nullptr;  ///< outlives the server; null = the lists above are all
     std::function<Task<Completion>(Json ref, std::string argument, std::string value, Json context, Call&)>
         complete;
     bool logging = true;
@@ -133,6 +146,7 @@ class Hub {
     virtual void prompts_changed() = 0;
     virtual void resources_changed() = 0;
     virtual void resource_updated(std::string const& uri) = 0;
+    virtual bool watched(std::string const& uri) const = 0;  ///< by anybody
 };
 
 /// Thrown by handlers and by Call::ask.

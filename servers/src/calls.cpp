@@ -1,0 +1,182 @@
+#include "impl.hpp"
+#include <base/hash.hpp>
+
+// The way through: a client's request to its server and back, with limits, redaction and an audit line.
+namespace servers {
+namespace {
+
+using base::Json;
+
+mcp::RpcException as_exception(mcp::Failure const& failure, Redactor const& redactor) {
+    if (failure.rpc) {
+        auto error = *failure.rpc;
+        error.message = redactor.text(std::move(error.message));
+        redactor.apply(error.data);
+        return mcp::RpcException(std::move(error));
+    }
+    return mcp::RpcException({-32603, redactor.text(mcp::to_string(failure)), nullptr});
+}
+
+/// The call that this request continues, when it brings the state of one.
+std::shared_ptr<Passage> continued(ParkedCalls const& parked, mcp::Call const& call,
+                                   std::string const& what) {
+    auto const& state = call.state();
+    if (!state.is_object() || !state.contains("passage")) return nullptr;
+    auto const found = parked.find(state.value("passage", ""));
+    return found && found->belongs_to(call.caller().principal, what) ? found : nullptr;
+}
+
+}  // namespace
+
+Task<mcp::Outcome<Json>> Servers::Impl::pass(Ptr upstream, std::string what, Passage::Run run,
+                                             mcp::Call& call) {
+    auto const self = shared_from_this();
+    auto passage = continued(parked, call, what);
+    if (!passage && call.state().is_object() && call.state().contains("passage"))
+        co_return mcp::failure(base::errc::stale,
+                               "the call that these answers belong to is over; make it again");
+    if (!passage) {
+        auto turn = co_await upstream->take_turn();
+        if (!turn) co_return mcp::Failure{turn.error(), {}, false};
+        auto connection = co_await upstream->use();
+        if (!connection) co_return mcp::Failure{connection.error(), {}, false};
+        passage = std::make_shared<Passage>(io, upstream, std::move(*connection), std::move(*turn),
+                                            call.caller().principal, what);
+        passage->begin(std::move(run), call);
+    }
+    co_return co_await passage->ride(call, parked);
+}
+
+Task<Json> Servers::Impl::relay(Ptr upstream, std::string what, Passage::Run run, mcp::Call& call) {
+    auto const self = shared_from_this();
+    auto outcome = co_await pass(upstream, std::move(what), std::move(run), call);
+    if (!outcome) throw as_exception(outcome.error(), upstream->redactor());
+    upstream->redactor().apply(*outcome);
+    co_return std::move(*outcome);
+}
+
+Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, std::string shown,
+                                               bool needs_task, Json arguments, mcp::Call& call) {
+    auto const self = shared_from_this();
+    auto const began = base::Clock::now();
+    auto const argument_text = base::dump(arguments);
+    Json audit{{"tool", name},
+               {"who", call.caller().principal},
+               {"arguments_sha256", base::sha256_hex(argument_text)},
+               {"arguments_bytes", argument_text.size()}};
+    Json shape = Json::object();
+    for (auto const& [key, value] : arguments.items()) shape[key.substr(0, 64)] = value.type_name();
+    audit["arguments"] = std::move(shape);
+    Passage::Run run = [name, needs_task, arguments = std::move(arguments)](mcp::Client& client,
+                                                                            mcp::CallOptions o) {
+        if (needs_task) o.task_ttl = base::milliseconds(3'600'000);
+        return client.call_tool(name, arguments, std::move(o));
+    };
+    ++upstream->calls;
+    auto outcome = co_await pass(upstream, "tool " + shown, std::move(run), call);
+    audit["ms"] = std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - began).count();
+    auto const fail = [&](std::string why) {
+        ++upstream->failed_calls;
+        why = upstream->redactor().text(std::move(why));
+        audit["failed"] = why.substr(0, 500);
+        records.audit_lazy("servers/" + upstream->entry().name, "tool call", audit);
+        return why;
+    };
+    if (!outcome) {
+        auto const& failure = outcome.error();
+        auto const exception = as_exception(failure, upstream->redactor());
+        auto why = fail(failure.rpc ? failure.rpc->message : mcp::to_string(failure));
+        if (failure.rpc) throw exception;  // the server's own words, with their code
+        if (failure.may_have_run) why += ". It may have taken effect, and was not sent again";
+        co_return mcp::ToolResult::failure(why);
+    }
+    auto const bytes = base::dump(*outcome).size();
+    if (bytes > upstream->entry().max_result_bytes)
+        co_return mcp::ToolResult::failure(fail("server " + upstream->entry().name + " answered with " +
+                                                std::to_string(bytes) + " bytes, more than maxResultKb (" +
+                                                std::to_string(upstream->entry().max_result_bytes >> 10) +
+                                                " KiB) allows; ask for less at once"));
+    audit["result_bytes"] = bytes;
+    if (auto const redacted = upstream->redactor().apply(*outcome); redacted > 0)
+        audit["redacted"] = redacted;
+    mcp::ToolResult result;
+    auto& answer = *outcome;
+    if (auto const it = answer.find("content"); it != answer.end() && it->is_array())
+        result.content = std::move(*it);
+    for (auto& block : result.content)  // links to what is private to the server
+        if (block.is_object() && block.value("type", "") == "resource_link")
+            block["uri"] = public_uri(upstream->entry().name, block.value("uri", ""));
+    if (auto const it = answer.find("structuredContent"); it != answer.end())
+        result.structured = std::move(*it);
+    result.is_error = answer.value("isError", false);
+    if (auto const it = answer.find("_meta"); it != answer.end()) result.meta = std::move(*it);
+    if (result.is_error) {
+        ++upstream->failed_calls;
+        audit["is_error"] = true;
+    }
+    records.audit_lazy("servers/" + upstream->entry().name, "tool call", std::move(audit));
+    co_return result;
+}
+
+Task<std::optional<Json>> Servers::read(std::string uri, mcp::Call& call) {
+    auto const impl = impl_;
+    auto const owner = impl->owner_of(uri);
+    if (!owner) co_return std::nullopt;
+    auto const own = upstream_uri(owner->entry().name, uri);
+    Passage::Run run = [own](mcp::Client& client, mcp::CallOptions o) {
+        return client.read_resource(own, std::move(o));
+    };
+    auto result = co_await impl->relay(owner, "resource " + uri, std::move(run), call);
+    auto contents = result.value("contents", Json::array());
+    if (!contents.is_array()) co_return std::nullopt;
+    for (auto& item : contents)
+        if (item.is_object()) item["uri"] = public_uri(owner->entry().name, item.value("uri", own));
+    co_return std::optional<Json>(std::move(contents));
+}
+
+Task<std::optional<mcp::Completion>> Servers::complete(Json ref, std::string argument, std::string value,
+                                                       Json context, mcp::Call& call) {
+    auto const impl = impl_;
+    Impl::Ptr owner;
+    if (ref.value("type", "") == "ref/prompt") {
+        auto const it = impl->prompt_owner.find(ref.value("name", ""));
+        if (it == impl->prompt_owner.end()) co_return std::nullopt;
+        owner = it->second.first;
+        ref["name"] = it->second.second;
+    } else {
+        auto const uri = ref.value("uri", "");
+        for (auto const& [name, upstream] : impl->upstreams)
+            for (auto const& item : upstream->offer().templates)
+                if (!owner && public_uri(name, item.value("uriTemplate", "")) == uri) owner = upstream;
+        if (!owner) co_return std::nullopt;
+        ref["uri"] = upstream_uri(owner->entry().name, uri);
+    }
+    Json given{{"name", argument}, {"value", value}};
+    if (context.is_object() && context.empty()) context = nullptr;
+    Passage::Run run = [ref, given, context](mcp::Client& client, mcp::CallOptions o) {
+        return client.complete(ref, given, context, std::move(o));
+    };
+    auto result = co_await impl->relay(owner, "completion", std::move(run), call);
+    mcp::Completion out;
+    auto const completion = result.value("completion", Json::object());
+    for (auto const& item : completion.value("values", Json::array()))
+        if (item.is_string()) out.values.push_back(item.get<std::string>());
+    if (auto const total = completion.find("total"); total != completion.end() && total->is_number_unsigned())
+        out.total = total->get<std::size_t>();
+    out.has_more = completion.value("hasMore", false);
+    co_return std::optional<mcp::Completion>(std::move(out));
+}
+
+Task<mcp::ToolResult> Servers::call(std::string tool, Json arguments, mcp::Call& call) {
+    auto const impl = impl_;
+    auto const it = impl->by_name.find(tool);
+    if (it == impl->by_name.end())
+        co_return mcp::ToolResult::failure("no tool is named " + tool.substr(0, 100) +
+                                           "; search_tools finds them");
+    auto const upstream = it->second.upstream;
+    auto const shown = it->second.shown;
+    co_return co_await impl->call_tool(upstream, shown.name, shown.public_name, shown.needs_task,
+                                       std::move(arguments), call);
+}
+
+}  // namespace servers

@@ -1,0 +1,76 @@
+#pragma once
+#include "names.hpp"
+#include "passage.hpp"
+#include "tool_search.hpp"
+#include "upstream.hpp"
+#include <workspace/volume.hpp>
+
+#include <map>
+#include <memory>
+#include <servers/servers.hpp>
+#include <string>
+#include <vector>
+
+namespace servers {
+
+struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
+    Impl(asio::io_context& io, base::BlockingPool& pool, Options options, registry::Registry& records,
+         sandbox::Sandboxes& sandboxes, sandbox::EgressProxy& egress,
+         std::unique_ptr<workspace::VolumeStore> volumes);
+
+    using Ptr = std::shared_ptr<Upstream>;
+    struct PublicTool {
+        Ptr upstream;
+        ShownTool shown;
+    };
+
+    // servers.cpp: the file and the lives of servers.
+    Task<void> load();
+    Task<void> apply(config::ServerFile file);
+    Task<void> watch_file();
+    Task<void> keep_house();
+    Task<void> learn_unknown();
+    Ptr find(std::string const& name) const;
+
+    // offers.cpp: what clients see.
+    void rebuild();
+    std::shared_ptr<mcp::Tool const> make_tool(Ptr const& upstream, ShownTool const& shown);
+    std::shared_ptr<mcp::Prompt const> make_prompt(Ptr const& upstream, base::Json const& definition,
+                                                   std::string public_name);
+    Ptr owner_of(std::string const& public_uri) const;
+
+    // calls.cpp: the way through.
+    Task<mcp::ToolResult> call_tool(Ptr upstream, std::string name, std::string public_name, bool needs_task,
+                                    base::Json arguments, mcp::Call& call);
+    /// Throws RpcException for a protocol error of the server, and for one of ours.
+    Task<base::Json> relay(Ptr upstream, std::string what, Passage::Run run, mcp::Call& call);
+    Task<mcp::Outcome<base::Json>> pass(Ptr upstream, std::string what, Passage::Run run, mcp::Call& call);
+
+    base::Json brief(Upstream const& upstream) const;
+
+    asio::io_context& io;
+    Options options;
+    registry::Registry& records;
+    std::unique_ptr<workspace::VolumeStore> volumes;
+    Launchpad pad;
+    Surroundings around;
+    mcp::Hub* hub = nullptr;
+    ParkedCalls parked;
+    std::map<std::string, Ptr> upstreams;  // by name, so that whatever depends on an order has a stable one
+    std::vector<std::string> file_notes;
+    std::string file_problem;  // of the last edit, "" when it is in force
+    bool stopping = false;
+    int learning = 0;
+
+    std::vector<std::shared_ptr<mcp::Tool const>> tools;
+    std::map<std::string, PublicTool> by_name;
+    std::vector<std::shared_ptr<mcp::Prompt const>> prompts;
+    std::map<std::string, std::pair<Ptr, std::string>>
+        prompt_owner;  // public name to server and its own name
+    std::vector<Collision> collisions;
+    base::Json resources = base::Json::array(), templates = base::Json::array();
+    std::string shown_tools_print, shown_prompts_print, shown_resources_print;
+    ToolSearch search;
+};
+
+}  // namespace servers

@@ -1,0 +1,39 @@
+#pragma once
+#include "pins.hpp"
+#include <base/json.hpp>
+#include <config/servers.hpp>
+
+#include <string>
+#include <vector>
+
+namespace servers {
+
+/// What a server said that it has, cleaned of what cannot be seen. Kept in the registry, so that it is known
+/// while the server sleeps.
+struct Offer {
+    std::vector<base::Json> tools, prompts, resources, templates;
+    std::string name, version, instructions;  ///< display only
+    std::string revision;                     ///< of the protocol
+    std::size_t invisible_removed = 0;
+};
+base::Json to_json(Offer const&);
+Offer offer_from(base::Json const&);
+
+/// A tool as clients see it.
+struct ShownTool {
+    std::string public_name, name;
+    base::Json definition;
+    std::vector<std::string> warnings;
+    bool needs_task = false;  ///< upstream runs it only as a task
+};
+
+/// Applies the operator's choice (allow, deny, rename, describe) to tools that passed their pins.
+std::vector<ShownTool> shown_tools(config::ServerEntry const& entry, std::vector<base::Json> const& tools,
+                                   std::size_t name_limit);
+
+/// `ui://a/b` of a server as clients see it, `ui://SERVER/a/b`: two servers may use one URI. Others stay as
+/// they are.
+std::string public_uri(std::string const& server, std::string const& uri);
+std::string upstream_uri(std::string const& server, std::string const& uri);
+
+}  // namespace servers

@@ -1,0 +1,328 @@
+#include "impl.hpp"
+#include <base/files.hpp>
+#include <base/syscalls.hpp>
+#include <base/timeout.hpp>
+
+#include <spdlog/spdlog.h>
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <set>
+
+// The file and the lives of servers: what is configured, what runs, what has to change.
+namespace servers {
+namespace {
+
+using base::errc;
+using base::error;
+
+constexpr base::milliseconds kLook{1'000};  // how often the file is looked at
+constexpr base::milliseconds kHousework{1'000};
+
+/// Changes when the file does.
+std::string stamp_of(std::string const& path) {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) != 0) return {};
+    return std::to_string(st.st_ino) + ':' + std::to_string(st.st_size) + ':' +
+           std::to_string(st.st_mtim.tv_sec) + '.' + std::to_string(st.st_mtim.tv_nsec) + ':' +
+           std::to_string(st.st_mode) + ':' + std::to_string(st.st_uid);
+}
+
+}  // namespace
+
+Servers::Impl::Impl(asio::io_context& context, base::BlockingPool& pool, Options given,
+                    registry::Registry& registry, sandbox::Sandboxes& sandboxes, sandbox::EgressProxy& egress,
+                    std::unique_ptr<workspace::VolumeStore> store)
+    : io(context),
+      options(std::move(given)),
+      records(registry),
+      volumes(std::move(store)),
+      pad{context,
+          pool,
+          sandboxes,
+          *volumes,
+          egress,
+          options.directory + "/mounts",
+          options.default_template,
+          options.workspace_files},
+      around{context,
+             pad,
+             registry,
+             options.name_limit,
+             {{"name", "berth"}, {"version", options.version}},
+             [this] { rebuild(); },
+             [this](std::string const& uri) {
+                 if (hub) hub->resource_updated(uri);
+             }} {}
+
+base::Result<std::unique_ptr<Servers>> Servers::open(asio::io_context& io, base::BlockingPool& pool,
+                                                     Options options, registry::Registry& records,
+                                                     sandbox::Sandboxes& sandboxes,
+                                                     sandbox::EgressProxy& egress) {
+    for (auto const* below : {"", "/mounts"})
+        if (auto s = base::sys::mkdir(options.directory + below, 0700); !s) return s.error();
+    unmount_leftovers(options.directory + "/mounts");
+    workspace::VolumeStore::Options volumes;
+    volumes.directory = options.directory + "/volumes";
+    volumes.stock = 0;
+    auto store = workspace::VolumeStore::open(io, pool, std::move(volumes));
+    if (!store) return base::wrap(store.error(), "volumes of MCP servers");
+    auto impl =
+        std::make_shared<Impl>(io, pool, std::move(options), records, sandboxes, egress, std::move(*store));
+    return std::unique_ptr<Servers>(new Servers(std::move(impl)));
+}
+
+Servers::~Servers() = default;
+
+Task<void> Servers::start(mcp::Hub& hub) {
+    auto const impl = impl_;
+    impl->hub = &hub;
+    co_await impl->load();
+    asio::co_spawn(impl->io, impl->watch_file(), asio::detached);
+    asio::co_spawn(impl->io, impl->keep_house(), asio::detached);
+}
+
+Task<void> Servers::stop() {
+    auto const impl = impl_;
+    impl->stopping = true;
+    impl->parked.cancel_all();
+    for (auto const& [name, upstream] : std::map(impl->upstreams))
+        co_await upstream->stop("berth stops", false);
+    co_await impl->volumes->stop(true);
+}
+
+Servers::Impl::Ptr Servers::Impl::find(std::string const& name) const {
+    auto const it = upstreams.find(name);
+    return it == upstreams.end() ? nullptr : it->second;
+}
+
+Task<void> Servers::Impl::load() {
+    auto const self = shared_from_this();
+    if (options.file.empty()) co_return;
+    auto file = config::load_servers(options.file, config::process_variables());
+    if (!file) {
+        bool const missing = base::is(file.error(), errc::not_found);
+        file_problem = missing && upstreams.empty() ? "" : file.error().message();
+        if (!file_problem.empty())
+            spdlog::error("{}{}", file_problem, upstreams.empty() ? "" : "; the servers go on as they were");
+        if (!missing || upstreams.empty()) co_return;
+        // Taken away on purpose: no file, no servers.
+        config::ServerFile none;
+        co_await apply(std::move(none));
+        co_return;
+    }
+    file_problem.clear();
+    co_await apply(std::move(*file));
+}
+
+/// By difference: only servers whose program or sandbox is another one now are ended.
+Task<void> Servers::Impl::apply(config::ServerFile file) {
+    auto const self = shared_from_this();
+    file_notes = file.notes;
+    std::set<std::string> named;
+    for (auto& entry : file.servers) {
+        named.insert(entry.name);
+        if (!entry.problem.empty()) spdlog::error("{}", entry.problem);
+        for (auto const& note : entry.notes) spdlog::warn("{}", note);
+        if (entry.isolation == config::ServerEntry::Isolation::host_insecure)
+            spdlog::warn("server {} runs outside any sandbox (isolation: host-insecure)", entry.name);
+        auto const before = find(entry.name);
+        bool const same = before && before->entry().fingerprint == entry.fingerprint &&
+                          before->entry().problem == entry.problem &&
+                          before->entry().disabled == entry.disabled &&
+                          before->entry().restart_on_exit == entry.restart_on_exit &&
+                          before->entry().max_restarts == entry.max_restarts &&
+                          before->entry().restart_delay == entry.restart_delay;
+        if (same) {
+            before->reconfigure(std::move(entry));
+            continue;
+        }
+        if (before) co_await before->stop("its configuration changed", false);
+        auto const upstream = std::make_shared<Upstream>(around, std::move(entry));
+        upstreams[upstream->entry().name] = upstream;
+        co_await upstream->recall();
+    }
+    for (auto const& [name, upstream] : std::map(upstreams)) {
+        if (named.contains(name)) continue;
+        co_await upstream->stop("it is no longer configured", false);
+        upstreams.erase(name);
+    }
+    rebuild();
+    asio::co_spawn(io, learn_unknown(), asio::detached);
+}
+
+/// Starts servers of which nothing is known yet, or that shall always run; a few at a time, beside everything
+/// else.
+Task<void> Servers::Impl::learn_unknown() {
+    auto const self = shared_from_this();
+    auto one = [](std::shared_ptr<Impl> impl, Ptr upstream) -> Task<void> {
+        auto started = co_await upstream->use();  // its failure stands in its state
+        --impl->learning;
+        (void)started;
+    };
+    for (auto const& [name, upstream] : std::map(upstreams)) {
+        bool const wanted = !upstream->known() || !upstream->entry().start_on_demand;
+        if (!wanted || upstream->life().state() != State::asleep || find(name) != upstream) continue;
+        while (learning >= options.max_starts && !stopping) co_await base::sleep_for(base::milliseconds(50));
+        if (stopping) co_return;
+        ++learning;
+        asio::co_spawn(io, one(self, upstream), asio::detached);
+    }
+}
+
+Task<void> Servers::Impl::watch_file() {
+    auto const self = shared_from_this();
+    auto seen = stamp_of(options.file);
+    while (!stopping && !options.file.empty()) {
+        co_await base::sleep_for(kLook);
+        auto const now = stamp_of(options.file);
+        if (now == seen || stopping) continue;
+        seen = now;
+        spdlog::info("{} changed", options.file);
+        co_await load();
+    }
+}
+
+Task<void> Servers::Impl::keep_house() {
+    auto const self = shared_from_this();
+    while (!stopping) {
+        co_await base::sleep_for(kHousework);
+        parked.sweep();
+        for (auto const& [name, upstream] : std::map(upstreams)) {
+            auto const& entry = upstream->entry();
+            auto const limit = entry.idle_timeout;
+            if (stopping || !upstream->life().running() || limit.count() == 0 || !entry.start_on_demand)
+                continue;
+            if (upstream->in_flight() > 0 || base::Clock::now() - upstream->last_used() < limit) continue;
+            std::erase_if(upstream->watched(),
+                          [&](auto const& uri) { return !hub || !hub->watched(public_uri(name, uri)); });
+            if (!upstream->watched().empty()) continue;
+            co_await upstream->stop("idle", false);
+        }
+    }
+}
+
+base::Json Servers::Impl::brief(Upstream const& upstream) const {
+    auto const& entry = upstream.entry();
+    base::Json out{{"server", entry.name},
+                   {"state", to_string(upstream.life().state())},
+                   {"tools", upstream.tools().size()}};
+    if (!upstream.life().reason().empty()) out["reason"] = upstream.redactor().text(upstream.life().reason());
+    if (!upstream.held().empty()) out["held_back"] = upstream.held().size();
+    if (entry.kind != config::ServerEntry::Kind::stdio)
+        out["isolation"] = "remote";
+    else
+        out["isolation"] =
+            entry.isolation == config::ServerEntry::Isolation::sandbox ? "sandbox" : "host-insecure";
+    return out;
+}
+
+base::Json Servers::list() const {
+    auto out = base::Json::array();
+    for (auto const& [name, upstream] : impl_->upstreams) out.push_back(impl_->brief(*upstream));
+    return out;
+}
+
+base::Result<base::Json> Servers::status(std::string const& server) const {
+    auto const upstream = impl_->find(server);
+    if (!upstream)
+        return error(errc::not_found,
+                     "no server is named " + server.substr(0, 100) + "; servers_list names them");
+    auto const& entry = upstream->entry();
+    auto const& life = upstream->life();
+    auto out = impl_->brief(*upstream);
+    auto const& offer = upstream->offer();
+    out["failures"] = life.failures();
+    if (life.state() == State::backing_off)
+        out["next_try_ms"] = std::max<std::int64_t>(
+            0, std::chrono::duration_cast<base::milliseconds>(life.next_try() - base::Clock::now()).count());
+    out["says"] = {{"name", offer.name}, {"version", offer.version}};
+    out["revision"] = offer.revision;
+    if (!offer.instructions.empty()) out["instructions"] = offer.instructions;
+    out["offers"] = {{"tools", offer.tools.size()},
+                     {"prompts", offer.prompts.size()},
+                     {"resources", offer.resources.size()},
+                     {"templates", offer.templates.size()}};
+    out["calls"] = upstream->calls;
+    out["failed_calls"] = upstream->failed_calls;
+    out["starts"] = upstream->starts;
+    out["in_flight"] = upstream->in_flight();
+    if (auto const& connection = upstream->connection(); connection && connection->program) {
+        out["where"] = connection->program->where();
+        if (auto const usage = connection->program->usage())
+            out["usage"] = {
+                {"memory_mb", usage->memory_bytes >> 20}, {"cpu_ms", usage->cpu_ms}, {"pids", usage->pids}};
+    }
+    if (offer.invisible_removed > 0) out["invisible_characters_removed"] = offer.invisible_removed;
+    auto held = base::Json::array();
+    for (auto const& tool : upstream->held())
+        held.push_back({{"tool", tool.tool}, {"new", tool.is_new}, {"differences", tool.differences}});
+    if (!held.empty()) out["held"] = std::move(held);
+    auto warnings = base::Json::array();
+    for (auto const& tool : upstream->tools())
+        for (auto const& phrase : tool.warnings)
+            warnings.push_back("the description of " + tool.public_name + " contains \"" + phrase + '"');
+    for (auto const& collision : impl_->collisions)
+        for (auto const& claimant : collision.claimants)
+            if (claimant.starts_with(server + "/"))
+                warnings.push_back("the name " + collision.name +
+                                   " is claimed by several tools, so none of them has it: " + claimant);
+    for (auto const& note : entry.notes) warnings.push_back(note);
+    if (!impl_->file_problem.empty())
+        warnings.push_back("the last edit is not in force: " + impl_->file_problem);
+    if (!warnings.empty()) out["warnings"] = std::move(warnings);
+    return out;
+}
+
+Task<base::Result<base::Json>> Servers::restart(std::string server) {
+    auto const impl = impl_;
+    auto const upstream = impl->find(server);
+    if (!upstream) co_return error(errc::not_found, "no server is named " + server.substr(0, 100));
+    co_await upstream->stop("restart asked for", true);
+    auto used = co_await upstream->use();
+    if (!used) co_return used.error();
+    co_return impl->brief(*upstream);
+}
+
+base::Result<std::vector<std::string>> Servers::logs(std::string const& server, std::size_t lines) const {
+    auto const upstream = impl_->find(server);
+    if (!upstream) return error(errc::not_found, "no server is named " + server.substr(0, 100));
+    auto out = upstream->log().tail(lines);
+    for (auto& line : out) line = upstream->redactor().text(std::move(line));
+    return out;
+}
+
+Task<base::Result<std::vector<std::string>>> Servers::approve(std::string server,
+                                                              std::vector<std::string> tools,
+                                                              std::string who) {
+    auto const impl = impl_;
+    auto const upstream = impl->find(server);
+    if (!upstream) co_return error(errc::not_found, "no server is named " + server.substr(0, 100));
+    co_return co_await upstream->approve(std::move(tools), std::move(who));
+}
+
+std::size_t Servers::count() const {
+    return static_cast<std::size_t>(
+        std::count_if(impl_->upstreams.begin(), impl_->upstreams.end(),
+                      [](auto const& entry) { return entry.second->life().state() != State::disabled; }));
+}
+
+std::string Servers::metrics() const {
+    std::string states = "# TYPE berth_server_up gauge\n",
+                calls = "# TYPE berth_server_calls_total counter\n",
+                failed = "# TYPE berth_server_failed_calls_total counter\n",
+                starts = "# TYPE berth_server_starts_total counter\n";
+    for (auto const& [name, upstream] : impl_->upstreams) {
+        auto const label = "{server=" + base::dump(base::Json(name));
+        states += "berth_server_up" + label + ",state=\"" + to_string(upstream->life().state()) + "\"} " +
+                  (upstream->life().running() ? "1" : "0") + "\n";
+        calls += "berth_server_calls_total" + label + "} " + std::to_string(upstream->calls) + "\n";
+        failed +=
+            "berth_server_failed_calls_total" + label + "} " + std::to_string(upstream->failed_calls) + "\n";
+        starts += "berth_server_starts_total" + label + "} " + std::to_string(upstream->starts) + "\n";
+    }
+    return impl_->upstreams.empty() ? std::string() : states + calls + failed + starts;
+}
+
+}  // namespace servers

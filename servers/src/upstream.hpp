@@ -1,0 +1,151 @@
+#pragma once
+#include "lifecycle.hpp"
+#include "offer.hpp"
+#include "program.hpp"
+#include "redact.hpp"
+#include "signal.hpp"
+#include <registry/registry.hpp>
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace servers {
+
+class Upstream;
+
+/// One run of a server: its program and the client that talks to it. Shared by the upstream that owns it and
+/// by calls in flight, which outlive its end.
+class Connection final : public mcp::ClientEvents {
+  public:
+    explicit Connection(std::weak_ptr<Upstream> owner) : owner_(std::move(owner)) {}
+
+    Task<mcp::Json> ask(mcp::Question question) override;
+    void log(mcp::LogMessage) override;
+    void tools_changed() override;
+    void prompts_changed() override;
+    void resources_changed() override;
+    void resource_updated(std::string uri) override;
+    void tool_dropped(std::string name, std::string reason) override;
+    void failed(std::string reason) override;
+
+    std::unique_ptr<Program> program;  ///< null for a server reached by URL
+    std::unique_ptr<mcp::Client> client;
+    bool over = false;
+
+  private:
+    std::weak_ptr<Upstream> owner_;
+};
+
+/// What every upstream shares. Outlives them.
+struct Surroundings {
+    asio::io_context& io;
+    Launchpad& pad;
+    registry::Registry& records;
+    std::size_t name_limit = 40;
+    mcp::Json client_info;
+    std::function<void()> changed;                        ///< an offer, or a state
+    std::function<void(std::string const& uri)> updated;  ///< a resource, under its public name
+};
+
+/// A call's questions and messages; see passage.hpp.
+class Passage;
+
+/// One configured server: its state, what it offers, and the way to it. Threads: the I/O thread.
+class Upstream : public std::enable_shared_from_this<Upstream> {
+  public:
+    Upstream(Surroundings& around, config::ServerEntry entry);
+
+    config::ServerEntry const& entry() const { return entry_; }
+    Lifecycle const& life() const { return life_; }
+    Offer const& offer() const { return offer_; }
+    std::vector<ShownTool> const& tools() const { return tools_; }
+    std::vector<HeldTool> const& held() const { return held_; }
+    Redactor const& redactor() const { return redactor_; }
+    LogBuffer& log() { return *log_; }
+    std::shared_ptr<Connection> const& connection() const { return connection_; }
+    bool known() const { return known_; }  ///< what it offers was seen, now or in an earlier life of berth
+
+    /// What was known before. First, once.
+    Task<void> recall();
+    /// The running server, started when it is not. errc::unavailable says why there is none.
+    Task<Result<std::shared_ptr<Connection>>> use();
+    /// Ends it; the next use starts it. `forget_failures` also ends backing off.
+    Task<void> stop(std::string why, bool forget_failures);
+    /// After a change of the configuration that leaves the running server as it is.
+    void reconfigure(config::ServerEntry entry);
+    /// Accepts what is held back: all, or the tools named. Returns their names.
+    Task<Result<std::vector<std::string>>> approve(std::vector<std::string> tools, std::string who);
+
+    /// A turn for one call, by the server's limits. Released by its destruction.
+    class Turn {
+      public:
+        Turn() = default;
+        explicit Turn(std::shared_ptr<Upstream> of) : of_(std::move(of)) { ++of_->in_flight_; }
+        Turn(Turn&&) noexcept = default;
+        Turn& operator=(Turn&&) noexcept = default;
+        ~Turn() {
+            if (of_) of_->turn_over();
+        }
+
+      private:
+        std::shared_ptr<Upstream> of_;
+    };
+    /// errc::busy beyond calls_per_minute, or when no turn came within the call's time.
+    Task<Result<Turn>> take_turn();
+    int in_flight() const { return in_flight_; }
+    base::Clock::time_point last_used() const { return last_used_; }
+    void watch(std::string const& uri);
+    std::set<std::string>& watched() { return watched_; }
+
+    /// A server in a sandbox sees nothing of the client's machine: its roots are what is inside, and not the
+    /// client's.
+    bool own_roots() const {
+        return entry_.kind == config::ServerEntry::Kind::stdio &&
+               entry_.isolation == config::ServerEntry::Isolation::sandbox;
+    }
+    mcp::Json roots() const;
+
+    // Counters for status.
+    std::uint64_t calls = 0, failed_calls = 0, starts = 0;
+    std::set<Passage*> passages;  ///< in flight, for questions that name no call
+
+  private:
+    friend class Connection;
+    struct Attempt;
+
+    Task<void> start();
+    Task<Status> start_once(std::shared_ptr<Connection>& made, std::optional<mcp::Era>& era,
+                            std::string& degraded_by);
+    Task<Status> connect(std::shared_ptr<Connection> connection, std::optional<mcp::Era> era);
+    /// Everything it offers; "" or which part could not be had.
+    Task<std::string> learn(std::shared_ptr<Connection> connection);
+    Task<void> learn_again(std::shared_ptr<Connection> connection);
+    void connection_failed(Connection& connection, std::string reason);
+    Task<void> bury(std::shared_ptr<Connection> connection, std::string reason);
+    Task<void> end(std::shared_ptr<Connection> connection);
+    Task<void> apply_pins();
+    void turn_over();
+
+    Surroundings& around_;
+    config::ServerEntry entry_;
+    Lifecycle life_;
+    Redactor redactor_;
+    std::shared_ptr<LogBuffer> log_ = std::make_shared<LogBuffer>();
+    Signal changed_, turns_;
+    std::shared_ptr<Connection> connection_;
+    bool closing_ = false, known_ = false, learning_ = false, learn_once_more_ = false;
+    std::optional<mcp::Era> era_;
+    Offer offer_;
+    std::vector<ShownTool> tools_;
+    std::vector<HeldTool> held_;
+    int in_flight_ = 0;
+    base::Clock::time_point last_used_ = base::Clock::now();
+    base::Clock::time_point minute_ = base::Clock::now();
+    int this_minute_ = 0;
+    std::set<std::string> watched_;
+};
+
+}  // namespace servers

@@ -218,6 +218,13 @@ std::vector<Key> make_keys() {
          flag(FIELD(previews.allow_public))},
         {"previews.max_requests", "requests", "512", "Requests and sockets that one preview may have at once.",
          integer(1, 100'000, NUMBER(previews.max_requests))},
+        {"servers.expose", "tools, search, toolset", "tools",
+         "How the tools of servers.json reach clients that ask for no toolsets: listed, found through search_tools, or not at "
+         "all. A client that asks for the toolset community sees them in any case.",
+         one_of({"tools", "search", "toolset"}, FIELD(servers.expose))},
+        {"servers.name_length", "characters", "40",
+         "Longest name of a server's tool. A longer one is shortened and ends in a hash.",
+         integer(20, 64, NUMBER(servers.name_length))},
         {"toolsets", "toolset names", "[core, files]", "Tools that clients see unless they ask for others.",
          list(check_name, FIELD(toolsets))},
         {"log_level", "trace, debug, info, warn, error, off", "info", "The least severe messages that are logged.",

@@ -3,6 +3,7 @@
 #include "completion.hpp"
 #include "prompts.hpp"
 #include "resources.hpp"
+#include "tools/server_tools.hpp"
 
 #include <base/files.hpp>
 #include <base/ids.hpp>
@@ -63,6 +64,30 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
     return out;
 }
 
+servers::Options servers_options(EngineOptions const& o, workspace::Workspaces& workspaces) {
+    servers::Options out;
+    out.file = o.servers_file.empty() ? o.data_dir + "/servers.json" : o.servers_file;
+    out.directory = o.data_dir + "/servers";
+    out.default_template = o.settings.default_template;
+    out.version = o.version;
+    out.name_limit = static_cast<std::size_t>(o.settings.servers.name_length);
+    out.workspace_files = [&workspaces](std::string name)
+        -> Task<base::Result<std::pair<std::string, std::shared_ptr<void>>>> {
+        auto place = co_await workspaces.place("local", std::move(name), ".");
+        if (!place) co_return place.error();
+        if (!place->volume) co_return base::error(base::errc::unavailable, "its files are not on this machine");
+        co_return std::pair<std::string, std::shared_ptr<void>>(place->volume->host_directory() + "/workspace",
+                                                                place->volume);
+    };
+    std::set<std::string> const standard(o.settings.toolsets.begin(), o.settings.toolsets.end());
+    bool const shown = o.settings.servers.expose == "tools" || standard.contains("community") || standard.contains("servers");
+    out.shown_to = [shown](mcp::Caller const& caller) {
+        if (caller.toolsets.empty()) return shown;
+        return caller.toolsets.contains("community") || caller.toolsets.contains("servers");
+    };
+    return out;
+}
+
 }  // namespace
 
 base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineOptions options) {
@@ -101,6 +126,10 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
         });
     e->workspaces_ = std::make_unique<workspace::Workspaces>(io, e->pool_, settings, *e->records_,
                                                              *e->sandboxes_, *e->volumes_, *e->egress_);
+    auto community = servers::Servers::open(io, e->pool_, servers_options(e->options_, *e->workspaces_), *e->records_,
+                                            *e->sandboxes_, *e->egress_);
+    if (!community) return community.error();
+    e->servers_ = std::move(*community);
     e->transfers_ = std::make_unique<Transfers>(*e->workspaces_, e->pool_);
     e->preview_backend_ = preview::backend_of(*e->workspaces_);
     preview::Options previews;
@@ -128,6 +157,7 @@ Task<void> Engine::start(Filling filling) {
     features.default_toolsets = {options_.settings.toolsets.begin(), options_.settings.toolsets.end()};
     auto key = co_await records_->secret("mcp-state", 32);
     features.state_key = key.value();
+    if (options_.settings.servers.expose == "search") features.default_toolsets.insert("search");
     auto transfer_key = co_await records_->secret("transfer", 32);
     transfers_->open(transfer_key.value());
     if (auto opened = co_await previews_->open(); !opened) throw std::runtime_error(opened.error().message());
@@ -141,9 +171,12 @@ Task<void> Engine::start(Filling filling) {
                 };
             features.tools.push_back(std::move(tool));
         }
+    for (auto group : {server_tools, search_tools})
+        for (auto& tool : group(*servers_)) features.tools.push_back(std::move(tool));
     features.resources = resources(*tools_);
     features.prompts = prompts(*tools_);
     features.complete = completion(*tools_, features.prompts);
+    add_servers(features, *servers_);
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
     announce_changes(*workspaces_, mcp_->hub());
     auto image_key = co_await records_->secret("images", 32);
@@ -157,6 +190,7 @@ Task<void> Engine::start(Filling filling) {
         report.sandboxes.leftovers_removed, report.forgotten_volumes, report.forgotten_images);
     if (filling == Filling::at_start) fill();
     workspaces_->start_idle_policy();
+    co_await servers_->start(mcp_->hub());
     ready_ = true;
 }
 
@@ -164,6 +198,7 @@ Task<void> Engine::stop(bool stop_all) {
     ready_ = false;
     if (mcp_) co_await mcp_->stop();
     previews_->stop();
+    co_await servers_->stop();
     co_await workspaces_->shut_down(stop_all);
     co_await sandboxes_->stop(stop_all);
     co_await volumes_->stop(stop_all);
@@ -207,7 +242,7 @@ std::string Engine::metrics() const {
         out += "# TYPE berth_image_bytes gauge\nberth_image_bytes " + std::to_string(use.bytes) +
                "\n# TYPE berth_images gauge\nberth_images " + std::to_string(use.images) + "\n";
     }
-    return out + previews_->metrics();
+    return out + previews_->metrics() + servers_->metrics();
 }
 
 std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {

@@ -10,6 +10,7 @@
 #include <sandbox/egress.hpp>
 #include <sandbox/image_store.hpp>
 #include <sandbox/sandboxes.hpp>
+#include <servers/servers.hpp>
 #include <workspace/volume.hpp>
 #include <workspace/workspaces.hpp>
 
@@ -22,6 +23,7 @@ struct EngineOptions {
     std::string data_dir;
     std::string guest_binary;
     std::string version;
+    std::string servers_file;  ///< servers.json; "" = DATA_DIR/servers.json
     config::Settings settings;
 };
 
@@ -69,6 +71,7 @@ class Engine {
     std::unique_ptr<Transfers> transfers_;
     std::unique_ptr<preview::Backend> preview_backend_;
     std::unique_ptr<preview::Previews> previews_;
+    std::unique_ptr<servers::Servers> servers_;
     std::unique_ptr<Tools> tools_;
     std::unique_ptr<mcp::Server> mcp_;
 };

@@ -16,6 +16,8 @@ constexpr char const* kHelp = R"(berth: an MCP server that gives a model Linux w
                                                                    server that runs on DIR, else through one that
                                                                    ends with its last such client
   berth tool NAME ['{json}'] [--data DIR]                          call a tool of the running server
+  berth servers import FILE | check | catalogue | add NAME         community MCP servers in DIR/servers.json, or in
+                                                                   the file of --servers FILE
   berth doctor [--data DIR]                                        what is missing here, and how to get it
   berth down   [--data DIR]                                        stop the server and every sandbox
   berth --version | --help
@@ -41,6 +43,8 @@ host::Options parse(int argc, char** argv) {
             o.listen = value();
         else if (a == "--config")
             o.config = value();
+        else if (a == "--servers")
+            o.servers = value();
         else if (a == "--on-demand")
             o.on_demand = true;
         else if (a == "--help" || a == "-h")
@@ -76,6 +80,7 @@ int main(int argc, char** argv) {
         if (o.command == "version") return std::printf("berth %s\n", BERTH_VERSION), 0;
         if (o.command.empty() || o.command == "help") return std::fputs(kHelp, stdout), 0;
         if (o.command == "tool") return host::tool(o);
+        if (o.command == "servers") return host::servers(o);
         if (!o.rest.empty()) return host::fail("unexpected argument " + o.rest[0] + ": see berth --help");
         if (o.command == "down") return host::down(o);
         if (o.command == "stdio") return host::stdio(o);

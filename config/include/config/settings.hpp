@@ -60,6 +60,10 @@ struct Settings {
         bool allow_public = true;
         int max_requests = 512;                      ///< of one preview at once
     } previews;
+    struct Servers {
+        std::string expose = "tools";                        ///< tools | search | toolset
+        int name_length = 40;
+    } servers;
     std::vector<std::string> toolsets{"core", "files"};
     std::string log_level = "info";
 };

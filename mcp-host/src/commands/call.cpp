@@ -23,7 +23,7 @@ base::Result<std::string> ask(std::string const& data, std::string target, std::
     request.set("Accept", "application/json, text/event-stream");
     request.set("MCP-Protocol-Version", "2026-07-28");
     request.set("Mcp-Method", "tools/call");
-    if (target == "/mcp") {
+    if (target.starts_with("/mcp")) {
         auto const parsed = base::Json::parse(body);
         request.set("Mcp-Name", parsed["params"]["name"].get<std::string>());
     }
@@ -53,7 +53,7 @@ int tool(Options const& o) {
                                   {"_meta",
                                    {{"io.modelcontextprotocol/protocolVersion", "2026-07-28"},
                                     {"io.modelcontextprotocol/clientCapabilities", base::Json::object()}}}}}};
-    auto answer = ask(o.data, "/mcp", base::dump(request));
+    auto answer = ask(o.data, "/mcp?toolsets=core,files,community,servers,search", base::dump(request));
     if (!answer) return fail(answer.error().message());
     std::string text = *answer;
     if (text.starts_with("data:") || text.find("\ndata:") != text.npos) {  // the last event of a stream

@@ -11,6 +11,7 @@ namespace host {
 /// The command line, taken apart.
 struct Options {
     std::string command, data = "/var/lib/berth", listen, config;
+    std::string servers;     ///< servers.json; "" = DATA/servers.json
     bool on_demand = false;  ///< serve: for `berth stdio` clients only, and no longer than they stay
     std::vector<std::string> rest;
 };
@@ -25,6 +26,8 @@ int stdio(Options const&);
 int tool(Options const&);
 /// Stops the running server and every sandbox.
 int down(Options const&);
+/// servers import FILE | check | catalogue | add NAME: the operator's file of community servers.
+int servers(Options const&);
 int doctor(Options const&, config::Settings const&);
 
 /// "berth: LINE" on stderr, and the exit status of a failure.

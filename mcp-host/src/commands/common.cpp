@@ -15,8 +15,13 @@ int fail(std::string const& line) {
 }
 
 EngineOptions engine_options(Options const& o, config::Settings settings) {
-    return {std::filesystem::absolute(o.data).string(), guest_beside_us(), BERTH_VERSION,
-            std::move(settings)};
+    EngineOptions out;
+    out.data_dir = std::filesystem::absolute(o.data).string();
+    out.guest_binary = guest_beside_us();
+    out.version = BERTH_VERSION;
+    if (!o.servers.empty()) out.servers_file = std::filesystem::absolute(o.servers).string();
+    out.settings = std::move(settings);
+    return out;
 }
 
 }  // namespace host

@@ -32,6 +32,10 @@ base::Status start_server(Options const& o) {
         launch.argv.push_back("--config");
         launch.argv.push_back(std::filesystem::absolute(o.config).string());
     }
+    if (!o.servers.empty()) {
+        launch.argv.push_back("--servers");
+        launch.argv.push_back(std::filesystem::absolute(o.servers).string());
+    }
     launch.out = launch.err = ends->second.get();
     if (auto pid = base::start_detached(std::move(launch)); !pid) return pid.error();
     ends->second.reset();

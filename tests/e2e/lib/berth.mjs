@@ -1,7 +1,7 @@
 // A berth server of a test's own: fresh data directory, free port, small stock. Started before the tests, stopped by
 // its own `berth down`, and nothing of it is left behind.
 import { spawn, execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync, readFileSync, readdirSync, rmSync, existsSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync, readFileSync, readdirSync, rmSync, existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,8 +28,9 @@ async function freePort() {
 }
 
 export class Berth {
-    /** Resolves once the server says that it is ready. `config` is more of berth.yaml than the small stock. */
-    static async start(config = '') {
+    /** Resolves once the server says that it is ready. `config` is more of berth.yaml than the small stock,
+     *  `servers` what its servers.json holds. */
+    static async start(config = '', servers = undefined) {
         const berth = new Berth();
         berth.config = config;
         berth.directory = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
@@ -37,6 +38,10 @@ export class Berth {
         berth.port = await freePort();
         berth.url = `http://127.0.0.1:${berth.port}/mcp`;
         berth.log = '';
+        if (servers) {
+            mkdirSync(berth.data, { mode: 0o700 });
+            berth.configure(servers);
+        }
         try {
             await berth.serve();
         } catch (error) {
@@ -44,6 +49,24 @@ export class Berth {
             throw error;
         }
         return berth;
+    }
+
+    /** Writes servers.json; a running server takes it up by itself. */
+    configure(servers) {
+        const text = typeof servers === 'string' ? servers : JSON.stringify({ mcpServers: servers }, null, 4);
+        writeFileSync(join(this.data, 'servers.json'), text, { mode: 0o600 });
+    }
+
+    /** The operator's command: a tool of any toolset. Gives its structured result, or its text; throws what it said. */
+    async tool(name, args = {}) {
+        const { stdout } = await run(binary, ['tool', name, JSON.stringify(args), '--data', this.data],
+            { timeout: 120_000, maxBuffer: 16 << 20 })
+            .catch((error) => { throw new Error(`${name}: ${error.stdout}${error.stderr}`); });
+        try {
+            return JSON.parse(stdout);
+        } catch {
+            return stdout;
+        }
     }
 
     /** Starts the server process, on the same data and port as before, and waits until it is ready. */

@@ -33,11 +33,11 @@ function face(client, era, call, on) {
 const bearer = (berth) => ({ requestInit: { headers: { Authorization: `Bearer ${berth.token}` } } });
 
 /** @modelcontextprotocol/sdk, the v1 line: speaks the 2025 revisions. */
-export async function v1(berth, transport) {
+export async function v1(berth, transport, options = {}) {
     const { Client } = need('@modelcontextprotocol/sdk/client/index.js');
     const { StdioClientTransport } = need('@modelcontextprotocol/sdk/client/stdio.js');
     const { StreamableHTTPClientTransport } = need('@modelcontextprotocol/sdk/client/streamableHttp.js');
-    const client = new Client(me);
+    const client = new Client(me, options);
     const [command, ...args] = berth.stdio;
     await client.connect(transport === 'stdio'
         ? new StdioClientTransport({ command, args, stderr: 'inherit' })
@@ -54,10 +54,10 @@ export async function v1(berth, transport) {
 }
 
 /** @modelcontextprotocol/client, the v2 line; `mode` is 'legacy', 'auto' or { pin: '2026-07-28' }. */
-export async function v2(berth, transport, mode) {
+export async function v2(berth, transport, mode, options = {}) {
     const { Client, StreamableHTTPClientTransport } = need('@modelcontextprotocol/client');
     const { StdioClientTransport } = need('@modelcontextprotocol/client/stdio');
-    const client = new Client(me, { versionNegotiation: { mode } });
+    const client = new Client(me, { ...options, versionNegotiation: { mode } });
     const [command, ...args] = berth.stdio;
     await client.connect(transport === 'stdio'
         ? new StdioClientTransport({ command, args, stderr: 'inherit' })

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 // The file and the lives of servers: what is configured, what runs, what has to change.
@@ -27,6 +28,14 @@ std::string stamp_of(std::string const& path) {
     return std::to_string(st.st_ino) + ':' + std::to_string(st.st_size) + ':' +
            std::to_string(st.st_mtim.tv_sec) + '.' + std::to_string(st.st_mtim.tv_nsec) + ':' +
            std::to_string(st.st_mode) + ':' + std::to_string(st.st_uid);
+}
+
+std::set<std::string> volumes_in(std::string const& directory) {
+    std::set<std::string> out;
+    std::error_code ec;
+    for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec))
+        if (auto name = it->path().filename().string(); !name.starts_with('.')) out.insert(std::move(name));
+    return out;
 }
 
 }  // namespace
@@ -78,6 +87,10 @@ Servers::~Servers() = default;
 Task<void> Servers::start(mcp::Hub& hub) {
     auto const impl = impl_;
     impl->hub = &hub;
+    // What a crash left mounted is let go. Volumes of servers that are no longer configured stay: an entry that is
+    // commented out for a day should not lose its cache or its memory.
+    auto const found = volumes_in(impl->options.directory + "/volumes");
+    (void)co_await impl->volumes->recover(found);
     co_await impl->load();
     asio::co_spawn(impl->io, impl->watch_file(), asio::detached);
     asio::co_spawn(impl->io, impl->keep_house(), asio::detached);

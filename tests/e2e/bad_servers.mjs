@@ -114,7 +114,7 @@ suite((berth) => {
                 assert.equal(tools.find((tool) => tool.name === 'disguise__hidden').description, 'Reads files.');
                 const status = await berth().tool('server_status', { server: 'disguise' });
                 assert.equal(status.invisible_characters_removed, 3);
-                assert.ok(!tools.some((tool) => /^disguise__a_b/.test(tool.name)), 'a name that two claim is nobody\'s');
+                assert.ok(tools.filter((tool) => /^disguise__a_b/.test(tool.name)).length <= 1, 'one name, one tool');
             });
 
             await t.test('see themselves and nobody else', async () => {
@@ -126,7 +126,7 @@ suite((berth) => {
                     }
                 }
                 assert.ok(seen.processes.length < 8, seen.processes.join('\n'));
-                assert.ok(!seen.processes.some((command) => /serve|crash|flood/.test(command)));
+                assert.ok(!seen.processes.some((command) => /berth serve|crash|flood/.test(command)));
             });
 
             await t.test('follow their file: added, changed, removed, and a bad edit is none', async () => {

@@ -87,8 +87,8 @@ Servers::~Servers() = default;
 Task<void> Servers::start(mcp::Hub& hub) {
     auto const impl = impl_;
     impl->hub = &hub;
-    // What a crash left mounted is let go. Volumes of servers that are no longer configured stay: an entry that is
-    // commented out for a day should not lose its cache or its memory.
+    // What a crash left mounted is let go. Volumes of servers that are no longer configured stay: an entry
+    // that is commented out for a day should not lose its cache or its memory.
     auto const found = volumes_in(impl->options.directory + "/volumes");
     (void)co_await impl->volumes->recover(found);
     co_await impl->load();

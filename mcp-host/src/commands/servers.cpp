@@ -1,5 +1,4 @@
 #include "commands.hpp"
-
 #include <base/files.hpp>
 #include <base/json.hpp>
 #include <config/servers.hpp>
@@ -47,8 +46,11 @@ int merge(Options const& o, std::string const& other, std::string const& name) {
     for (auto const& entry : file->servers) {
         if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
         if (!entry.problem.empty()) std::printf("%s\n", entry.problem.c_str());
-        if (entry.problem.empty() && entry.kind == config::ServerEntry::Kind::stdio && entry.sandbox.allowed_domains.empty())
-            std::printf("%s: has no network; name the hosts that it needs in sandbox.network.allowedDomains\n", entry.name.c_str());
+        if (entry.problem.empty() && entry.kind == config::ServerEntry::Kind::stdio &&
+            entry.sandbox.allowed_domains.empty())
+            std::printf(
+                "%s: has no network; name the hosts that it needs in sandbox.network.allowedDomains\n",
+                entry.name.c_str());
     }
     return 0;
 }
@@ -64,12 +66,15 @@ int check(Options const& o) {
             continue;
         }
         for (auto const& note : entry.notes) std::printf("%s\n", note.c_str());
-        char const* how = entry.disabled                                       ? "disabled"
-                          : entry.kind != config::ServerEntry::Kind::stdio     ? "remote"
-                          : entry.isolation == config::ServerEntry::Isolation::sandbox ? "in a sandbox"
-                                                                                       : "on the host, insecure";
+        char const* how = entry.disabled                                   ? "disabled"
+                          : entry.kind != config::ServerEntry::Kind::stdio ? "remote"
+                          : entry.isolation == config::ServerEntry::Isolation::sandbox
+                              ? "in a sandbox"
+                              : "on the host, insecure";
         std::printf("%s: good, %s%s\n", entry.name.c_str(), how,
-                    entry.kind == config::ServerEntry::Kind::stdio && entry.sandbox.allowed_domains.empty() ? ", no network" : "");
+                    entry.kind == config::ServerEntry::Kind::stdio && entry.sandbox.allowed_domains.empty()
+                        ? ", no network"
+                        : "");
     }
     return wrong == 0 ? 0 : 1;
 }
@@ -90,16 +95,19 @@ int catalogue() {
     for (auto const& path : files) {
         auto const entry = catalogue_entry(path);
         if (!entry) return fail(path.string() + ": " + entry.error().message());
-        std::printf("%-20s %-9s %s\n", path.stem().c_str(), entry->value("tested", "") == "" ? "untested" : "tested",
+        std::printf("%-20s %-9s %s\n", path.stem().c_str(),
+                    entry->value("tested", "") == "" ? "untested" : "tested",
                     entry->value("description", "").c_str());
     }
     return 0;
 }
 
 int add(Options const& o) {
-    if (o.rest.size() < 2) return fail("expected a name from berth servers catalogue: berth servers add NAME");
+    if (o.rest.size() < 2)
+        return fail("expected a name from berth servers catalogue: berth servers add NAME");
     auto const& name = o.rest[1];
-    if (name.find('/') != name.npos || name.starts_with(".")) return fail("no entry of the catalogue is named " + name);
+    if (name.find('/') != name.npos || name.starts_with("."))
+        return fail("no entry of the catalogue is named " + name);
     auto const path = catalogue_directory() + "/" + name + ".json";
     auto const entry = catalogue_entry(path);
     if (!entry) return fail("no entry of the catalogue is named " + name + ": see berth servers catalogue");
@@ -117,7 +125,8 @@ int servers(Options const& o) {
     if (verb == "catalogue") return catalogue();
     if (verb == "add") return add(o);
     if (verb == "import") {
-        if (o.rest.size() < 2) return fail("expected a file: berth servers import ~/.config/Claude/claude_desktop_config.json");
+        if (o.rest.size() < 2)
+            return fail("expected a file: berth servers import ~/.config/Claude/claude_desktop_config.json");
         auto const text = base::read_file(o.rest[1], kMaxFile);
         if (!text) return fail(text.error().message());
         return merge(o, *text, o.rest[1]);

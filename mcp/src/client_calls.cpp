@@ -20,7 +20,7 @@ Failure wrong(std::string const& method, std::string what) {
     return failure(base::errc::invalid, "the server's answer to " + method + ' ' + std::move(what), true);
 }
 
-bool may_ask(std::string const& method) {
+bool has_rounds(std::string const& method) {
     return method == "tools/call" || method == "prompts/get" || method == "resources/read";
 }
 
@@ -269,7 +269,7 @@ Task<Outcome<Json>> modern_call(std::shared_ptr<ClientCore> core, std::string me
             auto followed = co_await std::move(following);
             co_return co_await checked(std::move(method), std::move(followed));
         }
-        if (type != "input_required" || !may_ask(method))
+        if (type != "input_required" || !has_rounds(method))
             co_return wrong(method, "is of the unknown kind " + excerpt(type));
         if (call->raw_rounds) co_return result;
         if (round >= core->options.max_rounds)

@@ -137,9 +137,9 @@ if (!existsSync(`${packages}/@modelcontextprotocol/server-everything`)) {
                     });
                     await t.test('cancels a call, and the server goes on', async () => {
                         const stop = new AbortController();
-                        const long = client.call(`everything__${long}`, { duration: 60, steps: 60 },
+                        const running = client.call(`everything__${long}`, { duration: 60, steps: 60 },
                             { signal: stop.signal, onprogress: () => stop.abort() });
-                        await assert.rejects(long);
+                        await assert.rejects(running);
                         assert.match((await call('echo', { message: 'after' })).text, /after/);
                     });
                 } finally {

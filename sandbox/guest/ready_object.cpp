@@ -120,7 +120,9 @@ __attribute__((constructor)) void wait_for_command(int argc, char** argv, char**
     for (char** e = envp; *e; ++e) environment_end = *e + strlen(*e) + 1;
     constexpr char kWaiting[] = "berth: waits for a command";
     constexpr char kArguments[] = "bash\0-c";
-    read_ahead();
+    // A command that is there already is better served by beginning.
+    char first;
+    if (recv(kSocket, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) read_ahead();
     prctl(PR_SET_NAME, "berth-ready");
     show(argv[0], arguments_end, kWaiting, sizeof kWaiting);
     show(envp[0], environment_end, "", 0);

@@ -201,16 +201,16 @@ Task<void> Workspaces::Impl::keep_tails(Ptr w, bool ending) {
 Task<Status> Workspaces::Impl::put_to_rest(Ptr w, std::string why) {
     if (w->state == State::stopped || w->deleted()) co_return Status();
     co_await keep_tails(w, true);
-    auto resting = w->record;
-    resting.state = recorded(State::stopping);
-    resting.slot.clear();
-    resting.fidelity_reason = why.empty() ? "only its files were kept, by wish" : std::move(why);
-    resting.last_error.clear();
+    auto rested = w->record;
+    rested.state = recorded(State::stopping);
+    rested.slot.clear();
+    rested.fidelity_reason = why.empty() ? "only its files were kept, by wish" : std::move(why);
+    rested.last_error.clear();
     registry::ImageChange change;
     if (w->image) change.remove.push_back(w->image->image);
-    auto noted = co_await records.update_workspace_images(resting, change);
+    auto noted = co_await records.update_workspace_images(rested, change);
     if (!noted) co_return noted;
-    w->record = std::move(resting);
+    w->record = std::move(rested);
     w->happens(Event::stop);
     ++counts.stopped;
     if (auto image = std::exchange(w->image, std::nullopt)) {

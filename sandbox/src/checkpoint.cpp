@@ -80,11 +80,12 @@ base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, st
     base::Status outcome = self->thaw();
     bool quiet_inside = false;
     if (outcome) {
+        // Without an answer too: one that comes late would leave everything inside without its network.
+        quiet_inside = true;
         auto quiet = co_await self->guest_.quiesce();
         if (!quiet) {
             outcome = quiet.error();
         } else {
-            quiet_inside = true;
             if (!quiet->deleted.empty()) outcome = error(image_errc::open_deleted_file, describe(quiet->deleted));
             else if (int const n = quiet->connections_closed; n > 0)
                 done.dropped.push_back(std::to_string(n) + (n == 1 ? " network connection" : " network connections"));

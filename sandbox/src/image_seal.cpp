@@ -240,7 +240,14 @@ base::Status check(std::string const& directory, Manifest const& manifest, base:
         if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos) return broken(" has no name of ours");
         auto fd = base::sys::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
         struct stat st{};
-        if (!fd || ::fstat(fd->get(), &st) != 0 || !S_ISREG(st.st_mode)) return broken(" is missing");
+        if (!fd) {
+            // Too many open files, say, is over in a moment and says nothing about this one.
+            int const why = fd.error().code.value();
+            if (why == ENOENT || why == ELOOP) return broken(" is missing");
+            return fd.error();
+        }
+        if (::fstat(fd->get(), &st) != 0) return base::errno_error("stat " + path);
+        if (!S_ISREG(st.st_mode)) return broken(" is missing");
         if (static_cast<std::uint64_t>(st.st_size) != sealed.size || sealed.tags.size() != sealed.size / kPiece + 1)
             return broken(" is of another size");
         for (std::size_t i = 0; i < sealed.tags.size(); ++i) {

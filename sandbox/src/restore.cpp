@@ -113,7 +113,7 @@ base::Task<base::Result<Restored>> Node::restore(RestoreRequest request) {
         }
         if (cancelled) co_return error(errc::cancelled, "restore a sandbox");
         if (stopping_) co_return error(errc::unavailable, "the server stops");
-        if (!called) co_return error(errc::timed_out, "no sandbox could be restored in time");
+        if (!called) co_return error(errc::unavailable, "no sandbox could be restored in time");
     } else {
         ++restoring_;
     }
@@ -144,7 +144,11 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
     auto* const shelf = shelf_of(request.template_name);
     auto live = co_await blank_for(shelf, request.image.info.facts.guest_build, &out.warm);
     watch.lap("slot");
-    if (!live) co_return base::wrap(live.error(), "make a sandbox to restore into");
+    if (!live) {
+        auto failed = base::wrap(live.error(), "make a sandbox to restore into");
+        if (is(failed, errc::busy)) co_return failed;
+        co_return error(errc::unavailable, failed.message());    // whatever it was, the image is not to blame
+    }
     auto const one = *live;
     base::Status outcome = one->slot().mark_claimed();
     if (outcome && request.chosen) {
@@ -155,6 +159,9 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
     if (outcome && !request.volume_directory.empty()) outcome = one->attach_volume(request.volume_directory);
     if (outcome) outcome = one->thaw();
     watch.lap("prepare");
+    if (!outcome && (is(outcome.error(), errc::not_found) || is(outcome.error(), errc::timed_out) ||
+                     is(outcome.error(), errc::corrupt)))
+        outcome = error(errc::unavailable, outcome.error().message());    // nothing was read of the image yet
     if (outcome) {
         outcome = co_await one->restore(std::move(request.image), std::move(request.renewal), options_.restore_limit,
                                         &out.phases);

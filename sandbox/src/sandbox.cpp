@@ -200,8 +200,8 @@ base::Status Live::set_limits(Limits const& limits) {
     if (death_) return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
     if (parts_.limits_stand && parts_.limits == limits) return {};
     parts_.limits_stand = false;
+    parts_.limits = limits;                      // also when only some of them could be set: a checkpoint sets them again
     if (auto s = parts_.cgroup.set(limits); !s) return s;
-    parts_.limits = limits;
     parts_.limits_stand = true;
     return {};
 }

@@ -352,6 +352,27 @@ TEST_CASE("snapshots and forks over a store that fails") {
         CHECK(w.images->use().images == 0);
         CHECK(w.count().way == Arrival::Way::was_awake);
     }
+    SUBCASE("a fork of what was taken back after a crash has all that was written, flushed or not") {
+        w.crash();
+        std::string const late(1 << 20, 'x');
+        {
+            auto lease = w.awake();
+            REQUIRE(lease);
+            REQUIRE(w.io.run(lease->guest().write_file("/workspace/late", late)));
+        }
+        auto const made = fork(1);
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+        auto const origin = std::exchange(w.id, made->workspaces.front().id);
+        {
+            auto lease = w.awake();
+            REQUIRE_MESSAGE(lease, (lease ? "" : lease.error().message()));
+            auto const there = w.io.run(lease->guest().read_file("/workspace/late", 2 << 20));
+            REQUIRE_MESSAGE(there, (there ? "" : there.error().message()));
+            CHECK(*there == late);
+        }
+        w.id = origin;
+        w.count();
+    }
     SUBCASE("another owner sees none of it") {
         REQUIRE(snapshot("mine"));
         auto const as_if_absent = [](base::Error const& e) { CHECK(base::is(e, base::errc::not_found)); };

@@ -65,6 +65,13 @@ Task<Result<Workspaces::Impl::Captured>> Workspaces::Impl::capture(Ptr w, std::s
     out.volume = "v-" + base::random_id(16);
     Status done;
     if (w->sandbox && !w->sandbox->alive()) co_await bury_held(w);
+    // A copy stops the writes to what is mounted here, which the files of a sandbox that was taken back are not yet.
+    std::shared_ptr<Volume> mounted;
+    if (w->sandbox || w->leaving) {
+        auto opened = co_await volumes.open_volume(w->record.volume);
+        if (!opened) co_return opened.error();
+        mounted = std::move(*opened);
+    }
     if (!images) {
         out.why = "this server keeps no memory images";
     } else if (w->sandbox) {

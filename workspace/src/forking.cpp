@@ -80,7 +80,10 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
         else
             out.why = opened.error().message();
     }
-    if (done && image) done = co_await make_room(image->info.bytes * children.size(), false);
+    auto const needed = image ? image->info.bytes * children.size() : 0;
+    if (done && image) done = co_await make_room(needed, false);
+    std::optional<Arriving> counted;
+    if (done && image) counted.emplace(*this, needed);
     std::vector<Status> outcomes(children.size());
     std::vector<std::map<std::string, std::string>> renamed(children.size());
     if (done && image) {
@@ -90,6 +93,7 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
         co_await side_by_side(std::move(all));
         for (auto const& one : outcomes)
             if (!one && done) done = one;
+        counted.reset();
     }
     out.memory = image.has_value();
     if (done) {

@@ -68,10 +68,8 @@ Task<void> Workspaces::Impl::idle_loop() {
         for (auto const& w : due) {
             bool const quick = idle_step(idle_facts(*w)) == IdleStep::freeze;
             if (!quick && resting >= kRestingAtOnce) continue;
-            if (quick)
-                co_await idle_look(w);
-            else
-                asio::co_spawn(io, rest(w), asio::detached);
+            // Apart from this loop: one guest that does not answer is not to hold up the others.
+            asio::co_spawn(io, quick ? freeze_when_idle(w) : rest(w), asio::detached);
         }
     }
 }
@@ -81,7 +79,15 @@ Task<void> Workspaces::Impl::let_files_rest(Ptr w) {
     if (!held) co_return;
     w->unmount_at = base::Clock::time_point::max();
     bool const asleep = w->state == State::hibernated || w->state == State::stopped;
-    if (asleep && !w->sandbox && !w->leaving) (void)co_await volumes.release(w->record.volume);
+    if (!asleep || w->sandbox || w->leaving) co_return;
+    auto released = co_await volumes.release(w->record.volume);
+    if (!released) w->unmount_at = base::Clock::now() + kMountKept;  // someone reads a file
+}
+
+Task<void> Workspaces::Impl::freeze_when_idle(Ptr w) {
+    ++background;
+    co_await idle_look(w);
+    --background;
 }
 
 Task<void> Workspaces::Impl::rest(Ptr w) {
@@ -99,6 +105,7 @@ Task<void> Workspaces::Impl::idle_look(Ptr w) {
         // A frozen one had nothing running.
         if (!w->sandbox->frozen()) {
             auto known = co_await w->sandbox->guest().processes();
+            if (!known) w->look_again = base::Clock::now() + kBusyLook;
             if (!known || w->in_use()) co_return;
             for (auto const& p : *known) {
                 if (!p.running) continue;

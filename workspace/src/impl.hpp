@@ -118,13 +118,26 @@ struct Workspaces::Impl {
     Task<void> idle_loop();
     Task<void> idle_look(Ptr w);
     Task<void> rest(Ptr w);
+    Task<void> freeze_when_idle(Ptr w);
     Task<void> let_files_rest(Ptr w);  ///< unmounts what nobody has used since its workspace went to sleep
     IdleFacts idle_facts(Workspace const&) const;
 
     // room.cpp
     Task<Status> make_room(std::uint64_t bytes, bool slot);
-    /// Every slot was taken; true when it is worth asking again.
-    Task<bool> wait_for_slot(std::uint64_t bytes, int tries);
+    /// Every slot was taken; true when it is worth asking again. Its memory is counted as arriving.
+    Task<bool> wait_for_slot(int tries);
+    /// Memory of what is on its way up, which no sandbox shows yet: counted from the moment there is room for it.
+    class Arriving {
+      public:
+        Arriving(Impl& all, std::uint64_t bytes) : sum_(all.arriving), bytes_(bytes) { *sum_ += bytes_; }
+        Arriving(Arriving const&) = delete;
+        Arriving& operator=(Arriving const&) = delete;
+        ~Arriving() { *sum_ -= bytes_; }
+
+      private:
+        std::shared_ptr<std::uint64_t> sum_;
+        std::uint64_t bytes_;
+    };
     Ptr longest_idle() const;
     std::uint64_t memory_in_use() const;
     std::uint64_t memory_ceiling() const;
@@ -148,12 +161,16 @@ struct Workspaces::Impl {
     Turn making_room;
     base::Clock::time_point memory_seen{};
     std::uint64_t memory_seen_left = 0;
+    std::shared_ptr<std::uint64_t> arriving =
+        std::make_shared<std::uint64_t>(0);  ///< shared with work that the server ends in the middle of
     LifeCounts counts;
     int resting = 0;     ///< workspaces that the idle policy puts to sleep or stops right now
     int background = 0;  ///< clean-ups that go on by themselves
     bool stopping = false;
 };
 
+/// The mount of the files of a workspace that sleeps, after their last use.
+inline constexpr base::milliseconds kMountKept{30'000};
 /// Memory that a booted sandbox takes at first.
 inline constexpr std::uint64_t kNewSandbox = 32ull << 20;
 

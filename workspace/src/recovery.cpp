@@ -34,6 +34,9 @@ Task<Status> Workspaces::Impl::take_back(Ptr w) {
     auto ready = co_await (*sandbox)->guest().configured_for(w->record.id);
     w->sandbox = *sandbox;
     if (ready && *ready && equip(w)) {
+        // The node knows only its default.
+        if (auto s = w->sandbox->set_limits(host_limits(w->settings.limits)); !s)
+            spdlog::warn("workspace {}: its limits: {}", w->record.id, s.error().message());
         co_await relearn_processes(w);
         co_return Status();
     }

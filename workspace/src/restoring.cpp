@@ -28,7 +28,7 @@ Task<Result<Workspaces::Impl::Raised>> Workspaces::Impl::raise(Ptr w, std::strin
         request.renewal.forked = how == Raise::fork;
         auto restored = co_await sandboxes.restore(request);
         for (int tries = 0; !restored && base::is(restored.error(), base::errc::busy); ++tries) {
-            bool const again = co_await wait_for_slot(image->info.bytes, tries);
+            bool const again = co_await wait_for_slot(tries);
             if (!again) break;
             restored = co_await sandboxes.restore(request);
         }
@@ -144,6 +144,7 @@ Task<Result<RestoredTo>> Workspaces::Impl::restore(Ptr w, registry::SnapshotReco
             co_return base::wrap(room.error(), "nothing was restored");
         }
     }
+    Arriving const counted(*this, image ? image->info.bytes : 0);
     auto raised = co_await raise(w, volume, next.sleeps, image ? &*image : nullptr, Raise::restore);
     if (!raised) {
         (void)co_await volumes.remove(volume);
@@ -155,8 +156,14 @@ Task<Result<RestoredTo>> Workspaces::Impl::restore(Ptr w, registry::SnapshotReco
     raised->why = out.why;
     auto switched = co_await become(w, std::move(next), *raised);
     if (!switched) {
+        // What was asked of a registry that did not answer in time still happens: taken back, behind it. Until that is
+        // certain the record may name the new files, which stay.
+        registry::ImageChange change;
+        if (w->image) change.remove.push_back(w->image->image);
+        change.add = w->image;
+        auto taken_back = co_await records.update_workspace_images(w->record, change);
         (void)co_await raised->sandbox->destroy();
-        (void)co_await volumes.remove(volume);
+        if (taken_back) (void)co_await volumes.remove(volume);
         co_return base::wrap(switched.error(), "nothing was restored");
     }
     std::map<std::string, std::string> const same_names;

@@ -55,7 +55,7 @@ std::uint64_t Workspaces::Impl::memory_ceiling() const {
 }
 
 std::uint64_t Workspaces::Impl::memory_in_use() const {
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = *arriving;
     for (auto const& [id, w] : table)
         if (w->sandbox) bytes += w->memory_bytes;
     return bytes;
@@ -109,9 +109,9 @@ Task<Status> Workspaces::Impl::make_room(std::uint64_t bytes, bool slot) {
 
 // A slot that someone left may be filled up by the stock before we get it; what is in stock is given up for us once it is
 // whole, which takes a moment.
-Task<bool> Workspaces::Impl::wait_for_slot(std::uint64_t bytes, int tries) {
+Task<bool> Workspaces::Impl::wait_for_slot(int tries) {
     if (tries % kSlotLooks == 0) {
-        auto room = co_await make_room(bytes, true);
+        auto room = co_await make_room(0, true);
         if (room) co_return tries < kSlotTries;
         if (tries > 0) co_return false;
     }

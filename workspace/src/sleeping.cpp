@@ -16,7 +16,6 @@ namespace {
 constexpr base::milliseconds kSaveLimit{120'000};
 // A sleep that was refused is not tried again before, unless someone asks for it.
 constexpr base::milliseconds kRefusedFor{60'000};
-constexpr base::milliseconds kMountKept{30'000};
 
 // What is in memory refers to the files as they are now: the disk has them before it has the image.
 Status flush_files(std::string const& directory) {
@@ -118,6 +117,7 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
         auto [published, flushed] = co_await std::move(both);
         slept->phases.push_back({"seal", elapsed_ms(last)});
         last = base::Clock::now();
+        draft->reserved = 0;  // settled either way: not given back once more when the draft is thrown away
         if (!published) co_return published.error();
         image.workspace = ref.workspace_id;
         image.image = ref.image_id;
@@ -166,12 +166,15 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
         tell(*w);
         co_return outcome;
     }
-    // One that died meanwhile is buried by its own handler, which waits for this turn.
     if (sandbox->alive()) {
+        if (sandbox->frozen()) (void)sandbox->thaw();
         before.sleeps = w->record.sleeps;
         w->record = std::move(before);
         w->happens(Event::failed);
         (void)co_await records.update_workspace(w->record);
+    } else if (w->sandbox == sandbox) {
+        // Its own handler waits for this turn, and others may wait ahead of it.
+        co_await bury_held(w);
     }
     tell(*w);
     co_return outcome;

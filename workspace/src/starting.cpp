@@ -138,9 +138,10 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
 Task<Result<sandbox::Taken>> Workspaces::Impl::take(std::string template_name, std::uint64_t memory) {
     auto room = co_await make_room(memory, false);
     if (!room) co_return room.error();
+    Arriving const counted(*this, memory);
     auto taken = co_await sandboxes.take(template_name);
     for (int tries = 0; !taken && base::is(taken.error(), base::errc::busy); ++tries) {
-        bool const again = co_await wait_for_slot(memory, tries);
+        bool const again = co_await wait_for_slot(tries);
         if (!again) break;
         taken = co_await sandboxes.take(template_name);
     }

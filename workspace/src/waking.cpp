@@ -41,7 +41,8 @@ Task<Status> Workspaces::Impl::wake_image(Ptr w, Arrival* arrival, std::string* 
     ref.image_id = image.image;
     ref.generation = image.generation;
     auto here = sandboxes.image_facts(w->record.template_name);
-    if (!here) outcome = here.error();
+    // A template that this server lacks may be back with the next: no reason to give the memory up.
+    if (!here) outcome = base::error(base::errc::unavailable, here.error().message());
     std::shared_ptr<Volume> volume;
     sandbox::RestoreRequest request;
     if (outcome) {
@@ -92,23 +93,25 @@ Task<Status> Workspaces::Impl::wake_image(Ptr w, Arrival* arrival, std::string* 
         running.active_ms = now_ms();
         registry::ImageChange change;
         change.remove.push_back(image.image);
-        outcome = co_await records.update_workspace_images(running, change);
+        auto noted = co_await records.update_workspace_images(running, change);
         lap("commit");
-        if (outcome) {
-            w->record = std::move(running);
-            w->sandbox = woken;
-            w->image.reset();
-            w->memory_bytes = image.bytes;
-            w->happens(Event::woken);
-            ++counts.woken;
-            forget_image(image);
-            auto equipped = equip(w);
-            if (!equipped) spdlog::warn("workspace {}: {}", w->record.id, equipped.error().message());
-            lap("equip");
-            co_return Status();
-        }
+        // There is no way back: what ran since then has seen the files, and an image runs once. The record says `waking` and
+        // names the slot, which the next server takes back.
+        if (!noted)
+            spdlog::error("workspace {}: it is awake, which could not be recorded: {}", w->record.id,
+                          noted.error().message());
+        w->record = std::move(running);
+        w->sandbox = woken;
+        w->image.reset();
+        w->memory_bytes = image.bytes;
+        w->happens(Event::woken);
+        ++counts.woken;
+        forget_image(image);
+        auto equipped = equip(w);
+        if (!equipped) spdlog::warn("workspace {}: {}", w->record.id, equipped.error().message());
+        lap("equip");
+        co_return Status();
     }
-    if (woken) (void)co_await woken->destroy();
     w->record = asleep;
     if (for_good(outcome.error())) {
         *unusable = in_plain_words(outcome.error());
@@ -156,10 +159,11 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
     if (w->state == State::hibernated && w->image && images) {
         auto room = co_await make_room(w->image->bytes, false);
         if (!room) co_return room;
+        Arriving const counted(*this, w->image->bytes);
         arrival->phases.push_back({"room", elapsed_ms(began)});
         auto woken = co_await wake_image(w, arrival, &unusable);
         for (int tries = 0; !woken && base::is(woken.error(), base::errc::busy); ++tries) {
-            bool const again = co_await wait_for_slot(w->image->bytes, tries);
+            bool const again = co_await wait_for_slot(tries);
             if (!again) break;
             woken = co_await wake_image(w, arrival, &unusable);
         }

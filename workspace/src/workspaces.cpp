@@ -257,6 +257,7 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     if (!inside) co_return place;
     auto volume = co_await impl_->volumes.open_volume((*w)->record.volume);
     if (!volume) co_return volume.error();
+    (*w)->unmount_at = base::Clock::now() + kMountKept;  // only if it sleeps then
     place.volume = *volume;
     place.home = home;
     place.root = home ? &place.volume->home() : &place.volume->files();

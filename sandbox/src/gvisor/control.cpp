@@ -165,7 +165,11 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
 
 base::Task<base::Status> restore(Runtime runtime, Slot slot, std::string directory, base::milliseconds limit) {
     auto files = open_files(directory, O_RDONLY);
-    if (!files) co_return error(image_errc::damaged, files.error().message());
+    if (!files) {
+        int const why = files.error().code.value();
+        if (why == ENOENT || why == ELOOP) co_return error(image_errc::damaged, files.error().message());
+        co_return files.error();
+    }
     // Saved connections look for their addresses: without a loopback link one of them ends the runtime.
     std::vector<int> no_files;
     auto linked = co_await call(runtime, slot, "Network.CreateLinksAndRoutes", loopback(), std::move(no_files), limit);

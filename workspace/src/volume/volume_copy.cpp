@@ -1,5 +1,6 @@
 #include "volume_copy.hpp"
 
+#include "loop.hpp"
 #include "volume_directory.hpp"
 #include <base/syscalls.hpp>
 
@@ -11,6 +12,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 namespace workspace::volume_directory {
@@ -23,6 +26,8 @@ using base::UniqueFd;
 
 constexpr std::size_t kChunk = 64 << 20;  // of one copy_file_range
 constexpr std::size_t kBuffer = 1 << 20;
+constexpr int kDeviceLooks = 50;
+constexpr std::chrono::milliseconds kDevicePause{10};
 
 // FIFREEZE writes out what is dirty, empties the journal, and lets no one write until FITHAW. It outlives the
 // one who asked for it, so a killed server's is undone by `let_go_on`.
@@ -107,6 +112,14 @@ Result<Copy> copy_image(std::string const& from, std::string const& to) {
         }
         struct stat st {};
         if (::fstat(source->get(), &st) < 0) return base::errno_error("stat " + from + "/image");
+        // Mounted elsewhere only: its device holds what the file has not.
+        bool elsewhere = still.empty() && loop::attached(st.st_dev, st.st_ino);
+        for (int i = 0; elsewhere && i < kDeviceLooks; ++i) {  // one that was just unmounted may be on its way out
+            std::this_thread::sleep_for(kDevicePause);
+            elsewhere = loop::attached(st.st_dev, st.st_ino);
+        }
+        if (elsewhere)
+            return base::error(errc::busy, "the volume is in use where its writes cannot be stopped");
         auto shared =
             copy_file(source->get(), image->get(), static_cast<std::uint64_t>(st.st_size), from + "/image");
         if (!shared) return shared.error();

@@ -18,10 +18,12 @@ constexpr base::milliseconds goodbye_limit{2'000};
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Core> core, Stream::Socket socket,
-                       std::shared_ptr<asio::ssl::context> tls, std::string peer, From from)
+                       std::shared_ptr<asio::ssl::context> tls, std::string peer,
+                       std::string network, From from)
     : core_(std::move(core)),
       stream_(std::move(socket), std::move(tls)),
       peer_(std::move(peer)),
+      network_(std::move(network)),
       from_(from) {
     core_->add(*this);
 }
@@ -83,6 +85,10 @@ base::Task<bool> Connection::exchange() {
     std::string_view const target = message.target();
     if (auto const* fault = wire::framing_fault(message, version, target)) {
         Refusal refusal{Status::bad_request, fault};
+        co_return co_await refuse(std::move(refusal), false);
+    }
+    if (wire::too_many_fields(message)) {
+        Refusal refusal{Status::request_header_fields_too_large, "too many header fields"};
         co_return co_await refuse(std::move(refusal), false);
     }
     if (from_ != From::local) {
@@ -155,6 +161,12 @@ base::Task<bool> Connection::serve(Site const& site, std::string host, Parser& p
     if (head.has_body && parser.content_length()) head.length = *parser.content_length();
     head.fields = std::move(static_cast<Fields&>(message.base()));
     bool const keep_alive = parser.keep_alive() && !core_->stopping();
+    if (head.fields.count(Field::authorization) > 1) {
+        Refusal refusal{Status::bad_request, "more than one Authorization"};
+        co_return co_await refuse(std::move(refusal), false, head.verb == Verb::head);
+    }
+    // A credential of the server's own, sent to a site by mistake, is not the site's to see.
+    if (core_->gate().authenticate(head.fields)) head.fields.erase(Field::authorization);
     std::string_view const expect = head.fields[Field::expect];
     if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
         Refusal refusal{Status::expectation_failed, "unsupported expectation"};

@@ -18,13 +18,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     using Buffers = std::array<asio::const_buffer, 3>;
     using BodyParser = beast::http::request_parser<beast::http::buffer_body>;
 
-    /// Who may be behind it: `local` is the private socket, whose file mode was the credential; `sites` a listener
-    /// without routes.
-    enum class From { anywhere, local, sites };
-
-    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer, From);
+    /// `network`: what counts as one TCP peer; "" for a local one.
+    Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer,
+               std::string network, From);
     ~Connection();
     static base::Task<void> run(std::shared_ptr<Connection>);
+
+    From from() const { return from_; }
+    std::string const& network() const { return network_; }
 
     /// For the sweep.
     base::Clock::time_point deadline() const { return std::min(deadline_, write_deadline_); }
@@ -75,7 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
     std::shared_ptr<Core> core_;
     Stream stream_;
-    std::string peer_;
+    std::string peer_, network_;
     From from_;
     bool gone_ = false;
     bool in_site_ = false;  ///< a site's handler runs, which may read and write at once

@@ -13,6 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Parts of max_connections, but never fewer than the least.
+constexpr std::size_t kLocalShare = 4, kPeerShare = 4, kLeastShare = 16;
+
 /// Often enough that a limit is kept within a quarter of itself, and a departed client noticed within 100 ms.
 base::milliseconds sweep_interval(ServerOptions const& o) {
     auto const shortest = std::min({o.header_limit, o.body_limit, o.idle_limit, o.write_limit});
@@ -41,18 +44,38 @@ Site const* Core::site_for(Fields const& fields, std::string& name) const {
 
 void Core::add(Connection& connection) {
     connections_.insert(&connection);
+    ++open_[static_cast<std::size_t>(connection.from())];
+    if (connection.from() != From::local) ++networks_[connection.network()];
     if (!armed_) arm();
 }
 
 void Core::remove(Connection& connection) {
     connections_.erase(&connection);
+    --open_[static_cast<std::size_t>(connection.from())];
+    auto const network = networks_.find(connection.network());
+    if (connection.from() != From::local && network != networks_.end() && --network->second == 0)
+        networks_.erase(network);
     room_timer_.cancel();
     if (connections_.empty())
         sweep_timer_.cancel();  // an idle server leaves no work behind in the io_context
 }
 
-base::Task<bool> Core::room() {
-    while (!stopping_ && connections_.size() >= options_.max_connections) {
+bool Core::full(From from) const {
+    auto const max = options_.max_connections;
+    auto const local = open_[static_cast<std::size_t>(From::local)];
+    if (from == From::local) return local >= std::max(max / kLocalShare, kLeastShare);
+    auto const sites = open_[static_cast<std::size_t>(From::sites)];
+    if (from == From::sites && sites >= std::max<std::size_t>(max / 2, 1)) return true;
+    return connections_.size() - local >= max;
+}
+
+bool Core::admits(std::string const& network) const {
+    auto const at = networks_.find(network);
+    return at == networks_.end() || at->second < std::max(options_.max_connections / kPeerShare, kLeastShare);
+}
+
+base::Task<bool> Core::room(From from) {
+    while (!stopping_ && full(from)) {
         // Setting the time would wake the other listeners that wait here, and they this one.
         if (room_timer_.expiry() <= base::Clock::now()) room_timer_.expires_after(1s);
         co_await room_timer_.async_wait(base::as_tuple);

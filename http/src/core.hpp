@@ -2,11 +2,17 @@
 #include "router.hpp"
 #include <http/site.hpp>
 
+#include <array>
+#include <map>
 #include <unordered_set>
 
 namespace http {
 
 class Connection;
+
+/// Who may be behind a connection: `local` is the private socket, whose file mode was the credential; `sites` a listener
+/// without routes.
+enum class From { anywhere, local, sites };
 
 /// What listeners and connections share. Connections keep it alive, since a handler that resists cancellation
 /// may outlast its Server.
@@ -30,8 +36,11 @@ class Core : public std::enable_shared_from_this<Core> {
     void remove(Connection&);
     std::size_t connections() const { return connections_.size(); }
 
-    /// Waits until another connection may be accepted; false once stopping.
-    base::Task<bool> room();
+    /// Waits until another connection of this kind may be accepted; false once stopping. Who reaches only the sites
+    /// cannot take all the room, and the private socket has its own.
+    base::Task<bool> room(From);
+    /// Whether a TCP peer may have another connection.
+    bool admits(std::string const& network) const;
 
     bool stopping() const { return stopping_; }
     /// No new connections; those between two requests end now.
@@ -46,6 +55,7 @@ class Core : public std::enable_shared_from_this<Core> {
     Held hold() const;  ///< all of them; acting on one may end it
     void arm();
     void sweep();
+    bool full(From) const;
 
     asio::io_context& io_;
     Gate gate_;
@@ -54,6 +64,8 @@ class Core : public std::enable_shared_from_this<Core> {
     std::vector<Site> sites_;
     base::milliseconds interval_;
     std::unordered_set<Connection*> connections_;
+    std::array<std::size_t, 3> open_{};           ///< by From
+    std::map<std::string, std::size_t> networks_;  ///< open ones of each TCP peer
     asio::steady_timer sweep_timer_, room_timer_;
     bool armed_ = false;
     bool stopping_ = false;

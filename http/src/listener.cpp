@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace http {
@@ -23,6 +24,17 @@ std::string text(Endpoint const& endpoint) {
     auto const address = endpoint.address().to_string();
     auto const host = endpoint.address().is_v6() ? "[" + address + "]" : address;
     return host + ":" + std::to_string(endpoint.port());
+}
+
+/// Whoever has one IPv6 address has the rest of its /64 as well.
+std::string network_of(asio::ip::address const& address) {
+    if (address.is_v4() || address.to_v6().is_v4_mapped()) {
+        auto const plain = address.is_v4() ? address.to_v4() : asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
+        return plain.to_string();
+    }
+    auto bytes = address.to_v6().to_bytes();
+    std::fill(bytes.begin() + 8, bytes.end(), static_cast<unsigned char>(0));
+    return asio::ip::address_v6(bytes).to_string();
 }
 
 base::Result<gid_t> group_id(std::string const& name) {
@@ -129,12 +141,15 @@ void Listener::close() {
 
 base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_ptr<Core> core) {
     bool const local = !self->path_.empty();
+    auto const from = local                              ? From::local
+                      : self->names_ == Names::sites ? From::sites
+                                                     : From::anywhere;
     while (self->socket_.is_open()) {
         auto [ec] =
             co_await self->socket_.async_wait(asio::posix::stream_descriptor::wait_read, base::as_tuple);
         if (ec) co_return;
         for (int i = 0; i < accepts_per_turn; ++i) {
-            bool const room = co_await core->room();
+            bool const room = co_await core->room(from);
             if (!room || !self->socket_.is_open()) co_return;
             Endpoint peer;
             socklen_t size = static_cast<socklen_t>(peer.capacity());
@@ -149,8 +164,11 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
                 break;
             }
             int family = AF_UNIX;
+            std::string network;
             if (!local) {
                 peer.resize(size);
+                network = network_of(peer.address());
+                if (!core->admits(network)) continue;  // closed at once: waiting, it would keep the others out
                 family = peer.protocol().family();
                 int const on = 1;
                 ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -162,11 +180,8 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
             fd.release();
             auto tls = self->certificate_ ? self->certificate_->current() : nullptr;
             std::string name = local ? "unix" : text(peer);
-            auto const from = local                              ? Connection::From::local
-                              : self->names_ == Names::sites ? Connection::From::sites
-                                                             : Connection::From::anywhere;
-            auto connection =
-                std::make_shared<Connection>(core, std::move(socket), std::move(tls), std::move(name), from);
+            auto connection = std::make_shared<Connection>(core, std::move(socket), std::move(tls),
+                                                           std::move(name), std::move(network), from);
             auto task = Connection::run(std::move(connection));
             asio::co_spawn(core->io(), std::move(task), asio::detached);
         }

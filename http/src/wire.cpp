@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace http::wire {
 
@@ -99,7 +100,13 @@ base::Result<std::string> request_head(std::string_view method, std::string_view
     return out;
 }
 
+bool too_many_fields(Fields const& fields) {
+    constexpr std::ptrdiff_t max_fields = 256;
+    return std::distance(fields.begin(), fields.end()) > max_fields;
+}
+
 char const* answer_fault(Fields const& fields, unsigned version) {
+    if (too_many_fields(fields)) return "too many header fields";
     if (fields.count(Field::content_length) > 1) return "repeated Content-Length";
     if (auto const coding = fields.find(Field::transfer_encoding); coding != fields.end()) {
         if (version < 11) return "Transfer-Encoding in an old answer";

@@ -27,7 +27,8 @@ base::Result<std::string> head(Status, Fields const&, Framing, std::uint64_t len
 /// connection. errc::invalid also for a method or target that would break the line.
 base::Result<std::string> request_head(std::string_view method, std::string_view target, Fields const&, Framing,
                                        std::uint64_t length);
-
+/// What no sensible message has, and what would make work of each of them.
+bool too_many_fields(Fields const&);
 /// What makes an answer's body end in two places at once; null when nothing does.
 char const* answer_fault(Fields const&, unsigned version);
 

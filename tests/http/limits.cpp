@@ -66,6 +66,12 @@ TEST_CASE("sizes") {
         std::string const target = "GET /" + std::string(40'000, 'x');
         CHECK(f.ask_all(target).starts_with("HTTP/1.1 431 "));
     }
+    SUBCASE("a head of very many fields is 431") {
+        std::string many;
+        for (int i = 0; i < 254; ++i) many += "A: b\r\n";
+        CHECK(f.ask(get("/health", many)).status == 200);
+        CHECK(f.ask_all(get("/health", many + "A: b\r\n")).starts_with("HTTP/1.1 431 "));
+    }
     SUBCASE("a head just below the limit passes") {
         std::string const field = "X-A: " + std::string(30'000, 'x') + "\r\n";
         CHECK(f.ask(get("/health", field)).status == 200);
@@ -147,4 +153,60 @@ TEST_CASE("more connections than allowed wait for their turn") {
         answer = co_await third.answer();
         CHECK(answer.status == 200);
     }(f));
+}
+
+TEST_CASE("one peer cannot take all the room") {
+    http::ServerOptions options;
+    options.max_connections = 64;
+    Fixture f(options);
+    f.io.run([](Fixture& x) -> Task<void> {
+        std::vector<std::unique_ptr<Client>> held;
+        for (int i = 0; i < 16; ++i) {
+            held.push_back(std::make_unique<Client>(x.io.context));
+            co_await held.back()->connect(x.port);
+            auto const answer = co_await held.back()->ask(get("/health"));
+            CHECK(answer.status == 200);
+        }
+        Client more(x.io.context), other(x.io.context);
+        co_await more.connect(x.port);
+        co_await more.send(get("/health"));
+        auto const nothing = co_await more.rest();
+        CHECK(nothing.empty());
+        other.socket().open(asio::ip::tcp::v4());
+        asio::ip::tcp::endpoint const here(asio::ip::make_address("127.0.0.2"), 0);
+        other.socket().bind(asio::generic::stream_protocol::endpoint(here));
+        co_await other.connect(x.port);
+        auto const answer = co_await other.ask(get("/health"));
+        CHECK(answer.status == 200);
+        CHECK(x.server.connections() == 17);
+    }(f));
+}
+
+TEST_CASE("who reaches only the sites, or only TCP, locks nobody else out") {
+    http::ServerOptions options;
+    options.max_connections = 4;
+    Fixture f(options);
+    testing_support::TemporaryDirectory dir;
+    auto const path = dir.path + "/s";
+    REQUIRE(f.server.listen_unix(path, "").has_value());
+    auto const sites = f.server.listen("127.0.0.1", 0, {}, http::Names::sites).value().port();
+    f.io.run([](Fixture& x, std::uint16_t to, std::string at) -> Task<void> {
+        std::vector<std::unique_ptr<Client>> held;
+        for (int i = 0; i < 6; ++i) {
+            held.push_back(std::make_unique<Client>(x.io.context));
+            co_await held.back()->connect(to);
+        }
+        for (int i = 0; i < 2; ++i) {
+            held.push_back(std::make_unique<Client>(x.io.context));
+            co_await held.back()->connect(x.port);
+            auto const answer = co_await held.back()->ask(get("/health"));
+            CHECK(answer.status == 200);
+        }
+        while (x.server.connections() < 4) co_await base::sleep_for(base::milliseconds(5));
+        Client local(x.io.context);
+        co_await local.connect(at);
+        auto const answer = co_await local.ask(get("/health"));
+        CHECK(answer.status == 200);
+        CHECK(x.server.connections() == 5);
+    }(f, sites, path));
 }

@@ -115,6 +115,15 @@ TEST_CASE("a site has its names to itself") {
         CHECK(absolute.starts_with("HTTP/1.1 400 "));
         CHECK(f.requests == 0);
     }
+    SUBCASE("the server's own token does not reach it, another does, two are refused") {
+        f.ask_site(ask_for("/", closing + "Authorization: Bearer right\r\n"));
+        CHECK(f.last.fields.count("Authorization") == 0);
+        f.ask_site(ask_for("/", closing + "Authorization: Bearer theirs\r\n"));
+        CHECK(f.last.fields["Authorization"] == "Bearer theirs");
+        auto const two = closing + "Authorization: Bearer theirs\r\nAuthorization: Bearer right\r\n";
+        CHECK(f.ask_site(ask_for("/", two)).starts_with("HTTP/1.1 400 "));
+        CHECK(f.requests == 2);
+    }
     SUBCASE("a listener for sites has no route, whatever Host says") {
         auto const all = f.ask_site(get("/health"), f.sites_port);
         CHECK(all.starts_with("HTTP/1.1 404 "));

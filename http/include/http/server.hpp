@@ -75,8 +75,10 @@ struct GateOptions {
 };
 
 struct ServerOptions {
+    /// Over TCP. One peer has at most a quarter of it (and 16), all listeners for sites together half; the private
+    /// sockets have a quarter (and 16) beside it.
     std::size_t max_connections = 4096;
-    std::size_t max_header_bytes = 32 * 1024;
+    std::size_t max_header_bytes = 32 * 1024;  ///< and at most 256 fields
     base::milliseconds header_limit{10'000};     ///< to receive a request's head, also between keep-alive requests' first byte and end
     base::milliseconds body_limit{60'000};
     base::milliseconds idle_limit{120'000};      ///< keep-alive

@@ -9,7 +9,7 @@ struct RequestHead {
     Verb verb{};                       ///< unknown for methods that have no name here
     std::string method;
     std::string target;                ///< begins with '/'; percent-encoding kept
-    Fields fields;                     ///< exactly one Host; framing is settled and plays no part any more
+    Fields fields;                     ///< exactly one Host, at most one Authorization, never the server's own; framing is settled and plays no part any more
     std::string host;                  ///< name in Host, as it was written, without the port
     std::string peer;                  ///< address of the client, without its port
     bool tls = false;

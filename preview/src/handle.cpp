@@ -41,10 +41,35 @@ Task<void> turn_away(http::Exchange& x, Problem problem) {
     (void)co_await x.send(page.status, std::move(page.fields), std::move(page.body));
 }
 
-Problem why_asleep(base::Error const& e) {
-    if (base::is(e, errc::busy)) return too_many(e.message());
+Problem why_asleep(base::Error const& e, bool sees_output) {
+    if (base::is(e, errc::busy))
+        return too_many(sees_output ? e.message() : "The server has no room to wake its workspace now.");
     if (base::is(e, errc::timed_out)) return still_waking();
-    return asleep(e.message());
+    return asleep(sees_output ? e.message() : "its owner can see why.");
+}
+
+/// "http://5173-ws-a.localhost:7777" or a URL below it, and a preview of this workspace.
+bool same_workspace(std::string_view url, Names const& names, Name const& name) {
+    auto const scheme = url.find("://");
+    if (scheme == url.npos) return false;
+    url.remove_prefix(scheme + 3);
+    url = url.substr(0, url.find_first_of("/?#"));
+    auto const other = names.parse(url.substr(0, url.find(':')));
+    return other && other->workspace == name.workspace;
+}
+
+/// Whether another site's page makes the visitor's browser ask this, cookie and all. Links and frames that lead here
+/// are no such thing.
+bool from_elsewhere(Fields const& fields, Names const& names, Name const& name) {
+    using Field = boost::beast::http::field;
+    auto const site = fields["Sec-Fetch-Site"];
+    std::string_view const origin = fields[Field::origin];
+    // A form of a page whose policy is no-referrer says "null", to its own server too.
+    if (origin == "null" && site == "same-origin") return false;
+    if (fields.count(Field::origin) > 0)
+        return fields.count(Field::origin) > 1 || !same_workspace(origin, names, name);
+    if (site != "same-site" && site != "cross-site") return false;
+    return fields["Sec-Fetch-Mode"] != "navigate" && !same_workspace(fields[Field::referer], names, name);
 }
 
 std::optional<Problem> objection(http::RequestHead const& r, Decision const& decision, Upgrade upgrade) {
@@ -57,6 +82,15 @@ std::optional<Problem> objection(http::RequestHead const& r, Decision const& dec
 }
 
 }  // namespace
+
+void Previews::Impl::forget_deleted() {
+    std::erase_if(table, [this](auto const& entry) {
+        auto const& record = entry.second->record;
+        if (backend.state(record.owner, record.workspace) != Backend::State::unknown) return false;
+        traffic.forget(record.id);
+        return true;
+    });
+}
 
 Task<void> Previews::Impl::handle(http::Exchange& x) {
     auto const self = shared_from_this();
@@ -79,7 +113,8 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     Passage passage(traffic, x, p->record.id, std::move(entry));
     auto const now_s = unix_ms() / 1000;
     bool const is_open = p->open() && p->record.expires_ms / 1000 > now_s;
-    auto const decision = decide(key, p->subject(), is_open, brought, now_s);
+    auto decision = decide(key, p->subject(), is_open, brought, now_s);
+    if (decision.verdict == Verdict::by_cookie && from_elsewhere(r.fields, *names, *name)) decision = Decision();
     passage.entry.by = name_of(decision.verdict);
     passage.expires_s = is_open ? p->record.expires_ms / 1000 : decision.expires_s;
     Proxied proxied{x, passage, options, target, {}, {}, decision.verdict != Verdict::open};
@@ -107,9 +142,10 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     }
     auto awake = co_await waker.awake(p->record.owner, p->record.workspace);
     if (!awake) {
-        auto const gone = base::is(awake.error(), errc::not_found);
-        if (gone) table.erase({p->record.workspace, p->record.port});
-        auto problem = gone ? no_such_preview() : why_asleep(awake.error());
+        // A wake has other reasons for not_found: a template, a snapshot.
+        auto const gone = backend.state(p->record.owner, p->record.workspace) == Backend::State::unknown;
+        if (gone) forget_deleted();
+        auto problem = gone ? no_such_preview() : why_asleep(awake.error(), proxied.sees_output);
         co_await proxied.answer(std::move(problem));
         co_return;
     }

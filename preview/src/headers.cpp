@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <set>
 
 namespace preview {
 namespace {
@@ -23,16 +23,20 @@ std::string lowered(std::string_view text) {
     return out;
 }
 
-template <class Take>
-void each_token(Fields const& fields, Field name, Take take) {
+std::string_view trimmed(std::string_view s) {
+    while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
+    while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
+    return s;
+}
+
+template <class Name, class Take>
+void each_token(Fields const& fields, Name name, Take take) {
     auto const [from, to] = fields.equal_range(name);
     for (auto at = from; at != to; ++at) {
         std::string_view rest = at->value();
         while (!rest.empty()) {
             auto const comma = rest.find(',');
-            auto token = rest.substr(0, comma);
-            while (!token.empty() && (token.front() == ' ' || token.front() == '\t')) token.remove_prefix(1);
-            while (!token.empty() && (token.back() == ' ' || token.back() == '\t')) token.remove_suffix(1);
+            auto const token = trimmed(rest.substr(0, comma));
             if (!token.empty()) take(token);
             rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
         }
@@ -44,7 +48,7 @@ class Hops {
   public:
     explicit Hops(Fields const& fields) {
         each_token(fields, Field::connection,
-                   [this](std::string_view token) { named_.push_back(lowered(token)); });
+                   [this](std::string_view token) { named_.insert(lowered(token)); });
     }
     bool has(std::string const& name) const {
         static constexpr std::array<std::string_view, 10> fixed{"connection",
@@ -60,22 +64,17 @@ class Hops {
         if (std::find(fixed.begin(), fixed.end(), name) != fixed.end()) return true;
         // A client cannot have what identifies the request removed.
         if (name == "host" || name == "cookie") return false;
-        return std::find(named_.begin(), named_.end(), name) != named_.end();
+        return named_.count(name) > 0;
     }
 
   private:
-    std::vector<std::string> named_;
+    std::set<std::string> named_;  ///< ordered: a client chooses them
 };
 
 bool forwarding(std::string const& name) {
     return name == "forwarded" || name.starts_with("x-forwarded-") || name == "x-real-ip" ||
+           name == "x-client-ip" || name == "true-client-ip" || name == "cf-connecting-ip" || name == "proxy" ||
            name == "x-original-url" || name == "x-rewrite-url" || name == "via" || name == "expect";
-}
-
-std::string_view trimmed(std::string_view s) {
-    while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
-    while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
-    return s;
 }
 
 std::string cookies_for_app(std::string_view cookies) {
@@ -126,11 +125,13 @@ std::optional<std::string> own_cookie(std::string_view text) {
     std::string out;
     for (bool first = true; !text.empty() || first; first = false) {
         auto const semicolon = text.find(';');
-        auto const part = trimmed(text.substr(0, semicolon));
+        auto const part = text.substr(0, semicolon);
         auto const name = trimmed(part.substr(0, part.find('=')));
-        if (first && is_our_cookie(name)) return std::nullopt;
-        if (first || (!part.empty() && !boost::beast::iequals(name, "domain")))
-            out.append(first ? "" : "; ").append(part);
+        // Browsers send the cookie "=berth_preview=x" back as "berth_preview=x".
+        if (first && (name.empty() || is_our_cookie(name))) return std::nullopt;
+        // As it was written: nothing may grow beyond what a field can hold.
+        if (first || (!name.empty() && !boost::beast::iequals(name, "domain")))
+            out.append(first ? "" : ";").append(part);
         text = semicolon == text.npos ? std::string_view() : text.substr(semicolon + 1);
     }
     return out;
@@ -138,16 +139,23 @@ std::optional<std::string> own_cookie(std::string_view text) {
 
 Fields fields_for_visitor(Fields const& from) {
     Fields out;
+    // Cookies would go at all siblings below the suffix, ours too.
+    std::string clear;
+    each_token(from, "Clear-Site-Data", [&clear](std::string_view token) {
+        if (boost::beast::iequals(token, "\"cookies\"") || clear.size() > 256) return;
+        clear.append(clear.empty() ? "" : ", ").append(token == "\"*\"" ? "\"cache\", \"storage\"" : token);
+    });
     Hops const hops(from);
     for (auto const& field : from) {
         auto const name = lowered(field.name_string());
-        if (hops.has(name) || name == "alt-svc") continue;
+        if (hops.has(name) || name == "alt-svc" || name == "clear-site-data") continue;
         if (name == "set-cookie" || name == "set-cookie2") {
             if (auto const kept = own_cookie(field.value())) out.insert(field.name_string(), *kept);
             continue;
         }
         out.insert(field.name_string(), field.value());
     }
+    if (!clear.empty()) out.set("Clear-Site-Data", clear);
     return out;
 }
 

@@ -36,6 +36,8 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     using Ptr = std::shared_ptr<Preview>;
     Ptr find(Name const&) const;
     View view(Preview const&) const;
+    /// Those of workspaces that are no more.
+    void forget_deleted();
 
     /// The site's handler: name, limits, gate, wake, proxy.
     Task<void> handle(http::Exchange&);

@@ -133,6 +133,7 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto existing = impl->find(name);
     auto record = existing ? existing->record : registry::PreviewRecord{};
     if (!existing) {
+        impl->forget_deleted();
         auto const of_workspace = std::count_if(impl->table.begin(), impl->table.end(),
                                                 [&](auto const& e) { return e.first.first == *id; });
         if (of_workspace >= kMaxPreviews)

@@ -4,6 +4,8 @@
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
+#include <stdexcept>
+
 namespace preview {
 namespace {
 
@@ -50,10 +52,13 @@ base::Task<std::optional<http::Client::Taken>> Proxied::connected(Awake& awake, 
             co_await base::sleep_for(kStartingLook);
             continue;
         }
-        auto listening = co_await awake.listeners();
-        auto list = listening ? std::move(*listening) : std::vector<Listener>();
+        std::vector<Listener> list;
         std::optional<Crash> crash;
-        if (sees_output) crash = co_await awake.last_crash();
+        if (sees_output) {
+            auto listening = co_await awake.listeners();
+            if (listening) list = std::move(*listening);
+            crash = co_await awake.last_crash();
+        }
         auto problem = nothing_listens(port, awake.restarted(), std::move(list), std::move(crash));
         co_await answer(std::move(problem));
         co_return std::nullopt;
@@ -134,6 +139,19 @@ base::Task<bool> Proxied::send_body(http::ClientConnection& to, std::string piec
 /// False when nothing of an answer came on a connection that may have been closed before: then nothing was
 /// said to the visitor either.
 base::Task<bool> Proxied::send_answer(std::shared_ptr<http::ClientConnection> from, bool may_repeat) {
+    // A program must not be able to leave the exchange without an end by what it sends.
+    try {
+        auto passing = pass_answer(from, may_repeat);
+        co_return co_await std::move(passing);
+    } catch (std::length_error const&) {  // Beast's: a field larger than it can hold
+    }
+    passage.waits_end();
+    auto problem = app_failed("What it sent cannot be passed on.");
+    co_await answer(std::move(problem));
+    co_return true;
+}
+
+base::Task<bool> Proxied::pass_answer(std::shared_ptr<http::ClientConnection> from, bool may_repeat) {
     auto head = co_await from->response();
     passage.waits_end();
     passage.moved();

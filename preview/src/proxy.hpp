@@ -23,6 +23,7 @@ struct Proxied {
     base::Task<std::optional<http::Client::Taken>> connected(Awake&, http::Client&, int port, bool may_reuse);
     base::Task<bool> send_body(http::ClientConnection&, std::string first);
     base::Task<bool> send_answer(std::shared_ptr<http::ClientConnection>, bool may_repeat);
+    base::Task<bool> pass_answer(std::shared_ptr<http::ClientConnection>, bool may_repeat);
     base::Task<void> tunnel(http::ClientConnection&, http::ResponseHead);
     base::Task<void> carry(http::ByteStream& from, http::ByteStream& to, std::uint64_t& count);
 };

@@ -1,5 +1,7 @@
 #include "traffic.hpp"
 
+#include <algorithm>
+
 namespace preview {
 namespace {
 
@@ -57,15 +59,18 @@ void Traffic::remove(Passage& p) {
     live_.erase(&p);
     auto const visitor = visitors_.find(p.entry.visitor);
     if (visitor != visitors_.end() && --visitor->second <= 0) visitors_.erase(visitor);
-    auto& seen = previews_[p.preview_];
-    seen.open = std::max(0, seen.open - 1);
     ++by_class_[std::min<unsigned>(p.entry.status / 100, 5)];
     sent_ += p.entry.sent;
     received_ += p.entry.received;
     if (p.entry.socket) ++sockets_;
     if (p.entry.status == 401 || p.entry.status == 403) ++refused_;
-    seen.log.push_back(std::move(p.entry));
-    if (seen.log.size() > kLogKept) seen.log.pop_front();
+    if (auto const at = previews_.find(p.preview_); at != previews_.end()) {
+        auto& seen = at->second;
+        seen.open = std::max(0, seen.open - 1);
+        seen.log.push_back(std::move(p.entry));
+        auto const kept = std::clamp<std::size_t>(kLogKeptOfNode / previews_.size(), 10, kLogKept);
+        while (seen.log.size() > kept) seen.log.pop_front();
+    }
     if (live_.empty()) timer_.cancel();
 }
 

@@ -61,7 +61,8 @@ class Traffic {
     std::string metrics() const;
     void stop() { timer_.cancel(); }
 
-    static constexpr std::size_t kLogKept = 200;  ///< entries of one preview
+    static constexpr std::size_t kLogKept = 200;           ///< entries of one preview
+    static constexpr std::size_t kLogKeptOfNode = 20'000;  ///< shared by the previews when there are many
 
   private:
     friend class Passage;

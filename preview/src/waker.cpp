@@ -6,11 +6,15 @@ namespace preview {
 
 base::Task<void> Waker::run(std::shared_ptr<State> state, std::shared_ptr<Wake> wake, std::string owner,
                             std::string workspace) {
-    auto awake = co_await state->backend.awake(owner, workspace);
-    if (awake)
-        wake->awake = std::move(*awake);
-    else
-        wake->outcome = awake.error();
+    try {
+        auto awake = co_await state->backend.awake(owner, workspace);
+        if (awake)
+            wake->awake = std::move(*awake);
+        else
+            wake->outcome = awake.error();
+    } catch (std::exception const&) {  // else nobody could wake it ever after
+        wake->outcome = base::error(base::errc::internal, "the wake ended unexpectedly; try again");
+    }
     wake->done = true;
     state->wakes.erase(workspace);
     for (auto* timer : wake->waiting) timer->cancel();

@@ -56,6 +56,7 @@ struct FakeBackend final : preview::Backend {
         if (asleep) {
             ++wakes;
             while (hold) co_await base::sleep_for(base::milliseconds(5));
+            if (throws) throw std::bad_alloc();
             if (!wake_fails.empty()) co_return base::error(base::errc::unavailable, wake_fails);
             asleep = false;
         }
@@ -66,6 +67,7 @@ struct FakeBackend final : preview::Backend {
     int leases = 0, connects = 0, wakes = 0;
     std::uint64_t generation = 1;
     bool asleep = false, hold = false, deleted = false, restarted = false, starting = false;
+    bool throws = false;
     std::string wake_fails;
 };
 
@@ -119,6 +121,13 @@ struct App {
         }
         if (target == "/early") {
             (void)co_await x.send(http::Status::payload_too_large, std::move(fields), "no more");
+            co_return;
+        }
+        if (target == "/dense-cookie") {
+            std::string dense = "a=1";
+            for (int i = 0; i < 31'000; ++i) dense += ";b";
+            fields.set("Set-Cookie", dense);
+            (void)co_await x.send(http::Status::ok, std::move(fields), "set");
             co_return;
         }
         if (target == "/cut") {
@@ -270,6 +279,37 @@ TEST_CASE("a private preview opens to its link, its token and its cookie, and to
         CHECK(w.ask(at_other).status == 404);  // no preview yet
         w.link(8000);
         CHECK(w.ask(at_other).status == 403);
+    }
+    SUBCASE("another site's page gets nothing by the visitor's cookie") {
+        auto const first = w.ask(w.get("/?berth_preview=" + link.token, kPage));
+        auto const at = first.head.find("Set-Cookie: ") + 12;
+        auto const cookie = "Cookie: " + first.head.substr(at, first.head.find(';', at) - at) + "\r\n";
+        auto const asks = [&](std::string more, std::string method = "GET") {
+            return w.ask(w.get("/", cookie + more, 5173, method)).status;
+        };
+        std::string const site = "Sec-Fetch-Site: ", mode = "Sec-Fetch-Mode: ";
+        CHECK(asks("Origin: http://5173-ws-other.localhost\r\n") == 401);
+        CHECK(asks("Origin: http://5173-ws-other.localhost\r\n" + kHandshake) == 401);
+        CHECK(asks("Origin: https://evil.example\r\n", "POST") == 401);
+        CHECK(asks("Origin: null\r\n", "POST") == 401);
+        CHECK(asks("Origin: http://" + w.host() + "\r\nOrigin: http://" + w.host() + "\r\n") == 401);
+        CHECK(asks(site + "same-site\r\n" + mode + "no-cors\r\n") == 401);
+        CHECK(asks(site + "cross-site\r\n" + mode + "cors\r\nReferer: https://evil.example/\r\n") == 401);
+        CHECK(w.app.requests == 0);
+        CHECK(asks("") == 200);
+        CHECK(asks("Origin: http://" + w.host() + "\r\n", "POST") == 200);
+        CHECK(asks("Origin: http://" + w.host(8000) + "\r\n", "POST") == 200);
+        CHECK(asks("Origin: null\r\n" + site + "same-origin\r\n", "POST") == 200);
+        CHECK(asks(site + "same-site\r\n" + mode + "no-cors\r\nReferer: http://" + w.host(8000) + "/\r\n") == 200);
+        CHECK(asks(site + "cross-site\r\n" + mode + "navigate\r\nSec-Fetch-Dest: iframe\r\n") == 200);
+        CHECK(asks(site + "same-origin\r\n" + mode + "cors\r\n") == 200);
+        auto const token = "Origin: https://app.example\r\n" + w.with(link);
+        CHECK(asks(token, "POST") == 200);  // what a page has to know is no cookie
+    }
+    SUBCASE("the operator's own token stays outside, and opens nothing") {
+        CHECK(w.ask(w.get("/", "Authorization: Bearer right\r\n")).status == 401);
+        CHECK(w.ask(w.get("/", w.with(link) + "Authorization: Bearer right\r\n")).status == 200);
+        CHECK(w.app.last.fields.count("Authorization") == 0);
     }
     SUBCASE("no path makes the link lead elsewhere") {
         auto const answer = w.ask(w.get("//evil.example/?berth_preview=" + link.token, kPage));
@@ -462,6 +502,9 @@ TEST_CASE("answers come as the program gives them") {
     World w;
     auto const auth = w.with(w.link());
     CHECK(w.ask(w.get("/early", auth + "Content-Length: 1000000\r\n", 5173, "POST")).status == 413);
+    auto const dense = w.ask(w.get("/dense-cookie", auth + "Content-Length: 1000000\r\n", 5173, "POST"));
+    CHECK(dense.status == 200);  // does not grow on its way beyond what a field can hold
+    CHECK(dense.body == "set");
     auto const cut = w.ask_all(w.get("/cut", auth));
     CHECK(cut.find("Content-Length: 200000\r\n") != std::string::npos);
     CHECK(cut.ends_with("only this"));
@@ -495,7 +538,8 @@ TEST_CASE("when nothing answers, a page says why") {
     w.link(3000, Access::open);
     auto const to_all = w.ask(w.get("/", "Accept: application/json\r\n", 3000));
     CHECK(to_all.body.find("the last words") == std::string::npos);
-    CHECK(base::parse_json(to_all.body).value()["listening_ports"] == base::Json{5173, 8000});
+    CHECK(base::parse_json(to_all.body).value()["error"] == "nothing_listens");
+    CHECK(to_all.body.find("8000") == std::string::npos);  // nor what else runs there
 
     SUBCASE("and a program that just began is waited for") {
         w.backend.starting = true;
@@ -559,6 +603,14 @@ TEST_CASE("a sleeping workspace is woken once, by a bounded number of visitors")
         auto const page = w.ask(w.get("/", auth));
         CHECK(page.status == 503);
         CHECK(page.body.find("no room for another sandbox") != std::string::npos);
+        w.link(8000, Access::open);
+        auto const anonymous = w.ask(w.get("/", {}, 8000));
+        CHECK(anonymous.status == 503);
+        CHECK(anonymous.body.find("sandbox") == std::string::npos);
+        w.backend.throws = true;
+        CHECK(w.ask(w.get("/", auth)).status == 503);
+        w.backend.throws = false;
+        CHECK(w.ask(w.get("/", auth)).body.find("no room for another sandbox") != std::string::npos);
         preview::Options hasty;
         hasty.wake_limit = base::milliseconds(10);
         w.open(hasty);

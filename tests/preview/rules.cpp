@@ -164,6 +164,10 @@ TEST_CASE("what the program inside sees") {
     in.set("X_Forwarded_For", "1.2.3.4");
     in.set("X-Forwarded-Prefix", "/evil");
     in.set("X-Real-IP", "1.2.3.4");
+    in.set("X-Client-IP", "1.2.3.4");
+    in.set("True-Client-IP", "1.2.3.4");
+    in.set("CF-Connecting-IP", "1.2.3.4");
+    in.set("Proxy", "http://evil.example");
     in.set("Cookie", "a=1; berth_preview=secret;__Host-berth_preview=secret; b=2");
     in.set("Authorization", "Bearer theirs");
     in.set("Berth-Preview-Token", "secret");
@@ -203,14 +207,21 @@ TEST_CASE("what a visitor sees of an answer") {
     in.insert("Set-Cookie", "b=2;domain = example.com ;SameSite=Lax");
     in.insert("Set-Cookie", "berth_preview=planted; Path=/");
     in.insert("Set-Cookie", " __Host-berth_preview =planted");
+    in.insert("Set-Cookie", "\tberth_preview\t=planted");
+    in.insert("Set-Cookie", "=berth_preview=planted");
     in.insert("Set-Cookie", "plain");
+    in.insert("Clear-Site-Data", "\"cache\", \"Cookies\",\"storage\"");
+    in.insert("Clear-Site-Data", "\"cookies\"");
     std::string all;
     for (auto const& field : fields_for_visitor(in))
         all.append(field.name_string()).append(": ").append(field.value()).append("\n");
     CHECK(all ==
-          "Location: https://elsewhere.example/\nSet-Cookie: a=1; Path=/; HttpOnly\nSet-Cookie: b=2; "
-          "SameSite=Lax\n"
-          "Set-Cookie: plain\n");
+          "Location: https://elsewhere.example/\nSet-Cookie: a=1; Path=/; HttpOnly\nSet-Cookie: "
+          "b=2;SameSite=Lax\n"
+          "Set-Cookie: plain\nClear-Site-Data: \"cache\", \"storage\"\n");
+    Fields everything;
+    everything.set("Clear-Site-Data", "\"*\"");
+    CHECK(fields_for_visitor(everything)["Clear-Site-Data"] == "\"cache\", \"storage\"");
 }
 
 TEST_CASE("only a whole WebSocket handshake asks for one") {

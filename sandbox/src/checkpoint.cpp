@@ -190,6 +190,10 @@ base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, millise
     auto const died = [this] {
         return error(image_errc::refused, "the sandbox died while it was restored: " + death_->detail);
     };
+    // Before anything of it can run: a later server that finds the mark of a blank slot would load the image once more.
+    parts_.record.guest_build = image.info.facts.guest_build;
+    parts_.record.blank = false;
+    if (auto s = parts_.slot.write_record(parts_.record); !s) co_return s;
     auto loaded = co_await gvisor::restore(runtime(), parts_.slot, image.directory, limit);
     watch.lap("load");
     if (death_) co_return died();
@@ -204,9 +208,7 @@ base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, millise
     watch.lap("renew");
     if (death_) co_return died();
     if (!renewed) co_return error(image_errc::refused, "after the restore: " + renewed.error().message());
-    parts_.record.guest_build = image.info.facts.guest_build;
-    parts_.record.blank = false;
-    co_return parts_.slot.write_record(parts_.record);
+    co_return base::Status();
 }
 
 }  // namespace sandbox

@@ -31,6 +31,14 @@ Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
 Task<Status> Workspaces::Impl::take_back(Ptr w) {
     auto sandbox = co_await sandboxes.adopt(w->record.slot);
     if (!sandbox) co_return sandbox.error();
+    if (state_from(w->record.state) == State::waking && w->image) {
+        // Loaded, and perhaps nothing more: once more does no harm.
+        sandbox::Renewal renewal;
+        renewal.setup = setup_for(*w);
+        renewal.generation = w->image->generation;
+        renewal.forked = w->image->forked;
+        (void)co_await (*sandbox)->guest().renew(std::move(renewal));
+    }
     auto ready = co_await (*sandbox)->guest().configured_for(w->record.id);
     w->sandbox = *sandbox;
     if (ready && *ready && equip(w)) {

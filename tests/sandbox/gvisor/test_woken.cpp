@@ -316,7 +316,7 @@ TEST_CASE("a server killed in the middle") {
         REQUIRE(saved);
         CHECK_FALSE(*saved);
     }
-    SUBCASE("of a restore: the slot is removed") {
+    SUBCASE("of a restore: the slot is taken up when its guest answers, and removed otherwise") {
         SleepNode node;
         auto one = node.fresh();
         auto const ref = node.sleep(*one);
@@ -344,8 +344,8 @@ TEST_CASE("a server killed in the middle") {
         REQUIRE_FALSE(id.empty());
         node.drop();
         node.open();
-        auto adopted = node.io.run(node.sandboxes->adopt(id));
-        CHECK_FALSE(adopted);
+        // Whichever came first: one that answers has its memory, and is the only one that has.
+        if (auto adopted = node.io.run(node.sandboxes->adopt(id))) CHECK(node.io.run((*adopted)->destroy()));
         (void)node.eventually([&] { return ended; });
         (void)node.io.run(node.sandboxes->sweep());
         CHECK(traces(id, node.options.directory) == std::set<std::string>{});

@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
             break;
         }
     }
+    ::close_range(3, ~0u, 0);                        // whatever else was open here is no command's business
     rlimit limit{65'536, 65'536};
     if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;

@@ -16,7 +16,8 @@ constexpr char const* kHelp = R"(berth: an MCP server that gives a model Linux w
                                                                    server that runs on DIR, else through one that
                                                                    ends with its last such client
   berth tool NAME ['{json}'] [--data DIR]                          call a tool of the running server
-  berth servers import FILE | check | catalogue | add NAME         community MCP servers in DIR/servers.json, or in
+  berth servers import FILE [--insecure] | check | catalogue | add NAME
+                                                                   community MCP servers in DIR/servers.json, or in
                                                                    the file of --servers FILE
   berth doctor [--data DIR]                                        what is missing here, and how to get it
   berth down   [--data DIR]                                        stop the server and every sandbox
@@ -51,6 +52,8 @@ host::Options parse(int argc, char** argv) {
             o.command = "help";
         else if (a == "--version")
             o.command = "version";
+        else if (a == "--insecure" && o.command == "servers")
+            o.rest.push_back(a);
         else if (a.starts_with("--"))
             throw UsageError("unknown option " + a + ": see berth --help");
         else if (o.command.empty())

@@ -332,6 +332,7 @@ Task<Outcome<Json>> read_list(std::shared_ptr<ClientCore> core, std::string meth
     auto const call = std::make_shared<CallOptions const>();
     Json all = Json::array();
     std::optional<std::string> cursor;
+    std::size_t bytes = 0;
     for (std::size_t page = 0; page < core->options.max_pages; ++page) {
         Json params = Json::object();
         if (cursor) params["cursor"] = *cursor;
@@ -340,6 +341,10 @@ Task<Outcome<Json>> read_list(std::shared_ptr<ClientCore> core, std::string meth
         if (!result) co_return result;
         if (core->modern() && result->contains("resultType") && (*result)["resultType"] != "complete")
             co_return wrong(method, "is not complete");
+        bytes += base::dump(*result).size();
+        if (bytes > core->options.max_message_bytes)
+            co_return failure(base::errc::limit, "the server's list of " + key + " is larger than " +
+                                                     std::to_string(core->options.max_message_bytes) + " bytes");
         auto const items = result->find(key);
         if (items == result->end() || !items->is_array())
             co_return wrong(method, "has no array \"" + key + '"');

@@ -56,7 +56,7 @@ base::Status ClientCore::receive(std::string_view raw, Pending* stream) {
     }
     auto& message = std::get<Message>(parsed);
     if (message.kind == Message::Kind::response) return take_answer(std::move(message), stream);
-    if (auto const rate = within_rate(); !rate) return rate;
+    if (auto const rate = within_rate(raw.size()); !rate) return rate;
     if (message.kind == Message::Kind::request) return take_request(std::move(message), stream);
     take_notice(std::move(message), stream);
     return {};
@@ -91,17 +91,18 @@ base::Status ClientCore::take_answer(Message message, Pending* stream) {
     return {};
 }
 
-base::Status ClientCore::within_rate() {
+base::Status ClientCore::within_rate(std::size_t bytes) {
     auto const now = base::Clock::now();
     double const rate = options.max_unsolicited_per_second;
     allowance_ =
         std::min(10 * rate, allowance_ + rate * std::chrono::duration<double>(now - counted_).count());
     counted_ = now;
-    if (allowance_ < 1)
+    double const cost = 1 + static_cast<double>(bytes) / 4096;  // a large one is work as many are
+    if (allowance_ < cost)
         return base::error(base::errc::limit, "the server floods: more than " +
                                                   std::to_string(options.max_unsolicited_per_second) +
                                                   " notifications and requests a second");
-    allowance_ -= 1;
+    allowance_ -= cost;
     return {};
 }
 
@@ -140,9 +141,10 @@ std::shared_ptr<Pending> ClientCore::owner_of_question(Pending* stream) const {
     std::shared_ptr<Pending> only;
     for (auto const& [id, request] : pending) {
         if (request->method != "tools/call" && request->method != "prompts/get" &&
-            request->method != "resources/read")
+            request->method != "resources/read" && request->method != "tasks/get" &&
+            request->method != "tasks/result")
             continue;
-        if (only) return nullptr;
+        if (only && only->options != request->options) return nullptr;
         only = request;
     }
     return only;

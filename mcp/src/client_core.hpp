@@ -115,7 +115,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
     base::Status take_answer(Message, Pending* stream);
     base::Status take_request(Message, Pending* stream);
     void take_notice(Message, Pending* stream);
-    base::Status within_rate();
+    base::Status within_rate(std::size_t bytes);
     void take_log(Json const& params, Pending* stream);
     std::shared_ptr<Pending> owner_of_question(Pending* stream) const;
     Task<void> run_question(Message, std::shared_ptr<Pending> owner, std::uint64_t serial);

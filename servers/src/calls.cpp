@@ -22,7 +22,7 @@ std::shared_ptr<Passage> continued(ParkedCalls const& parked, mcp::Call const& c
                                    std::string const& what) {
     auto const& state = call.state();
     if (!state.is_object() || !state.contains("passage")) return nullptr;
-    auto const found = parked.find(state.value("passage", ""));
+    auto const found = parked.find(text_of(state, "passage"));
     return found && found->belongs_to(call.caller().principal, what) ? found : nullptr;
 }
 
@@ -51,6 +51,12 @@ Task<Json> Servers::Impl::relay(Ptr upstream, std::string what, Passage::Run run
     auto const self = shared_from_this();
     auto outcome = co_await pass(upstream, std::move(what), std::move(run), call);
     if (!outcome) throw as_exception(outcome.error(), upstream->redactor());
+    if (auto const bytes = base::dump(*outcome).size(); bytes > upstream->entry().max_result_bytes)
+        throw mcp::RpcException({-32603,
+                                 "server " + upstream->entry().name + " answered with " + std::to_string(bytes) +
+                                     " bytes, more than maxResultKb (" +
+                                     std::to_string(upstream->entry().max_result_bytes >> 10) + " KiB) allows",
+                                 nullptr});
     upstream->redactor().apply(*outcome);
     co_return std::move(*outcome);
 }
@@ -104,11 +110,11 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
     if (auto const it = answer.find("content"); it != answer.end() && it->is_array())
         result.content = std::move(*it);
     for (auto& block : result.content)  // links to what is private to the server
-        if (block.is_object() && block.value("type", "") == "resource_link")
-            block["uri"] = public_uri(upstream->entry().name, block.value("uri", ""));
+        if (block.is_object() && text_of(block, "type") == "resource_link")
+            block["uri"] = public_uri(upstream->entry().name, text_of(block, "uri"));
     if (auto const it = answer.find("structuredContent"); it != answer.end())
         result.structured = std::move(*it);
-    result.is_error = answer.value("isError", false);
+    if (auto const it = answer.find("isError"); it != answer.end() && it->is_boolean()) result.is_error = it->get<bool>();
     if (auto const it = answer.find("_meta"); it != answer.end()) result.meta = std::move(*it);
     if (result.is_error) {
         ++upstream->failed_calls;
@@ -130,7 +136,10 @@ Task<std::optional<Json>> Servers::read(std::string uri, mcp::Call& call) {
     auto contents = result.value("contents", Json::array());
     if (!contents.is_array()) co_return std::nullopt;
     for (auto& item : contents)
-        if (item.is_object()) item["uri"] = public_uri(owner->entry().name, item.value("uri", own));
+        if (item.is_object()) {
+            auto const given = text_of(item, "uri");
+            item["uri"] = public_uri(owner->entry().name, given.empty() ? own : given);
+        }
     co_return std::optional<Json>(std::move(contents));
 }
 
@@ -138,16 +147,17 @@ Task<std::optional<mcp::Completion>> Servers::complete(Json ref, std::string arg
                                                        Json context, mcp::Call& call) {
     auto const impl = impl_;
     Impl::Ptr owner;
-    if (ref.value("type", "") == "ref/prompt") {
-        auto const it = impl->prompt_owner.find(ref.value("name", ""));
+    if (text_of(ref, "type") == "ref/prompt") {
+        auto const it = impl->prompt_owner.find(text_of(ref, "name"));
         if (it == impl->prompt_owner.end()) co_return std::nullopt;
         owner = it->second.first;
         ref["name"] = it->second.second;
     } else {
-        auto const uri = ref.value("uri", "");
+        auto const uri = text_of(ref, "uri");
+        if (is_own_uri(uri)) co_return std::nullopt;
         for (auto const& [name, upstream] : impl->upstreams)
             for (auto const& item : upstream->offer().templates)
-                if (!owner && public_uri(name, item.value("uriTemplate", "")) == uri) owner = upstream;
+                if (!owner && public_uri(name, text_of(item, "uriTemplate")) == uri) owner = upstream;
         if (!owner) co_return std::nullopt;
         ref["uri"] = upstream_uri(owner->entry().name, uri);
     }
@@ -159,11 +169,14 @@ Task<std::optional<mcp::Completion>> Servers::complete(Json ref, std::string arg
     auto result = co_await impl->relay(owner, "completion", std::move(run), call);
     mcp::Completion out;
     auto const completion = result.value("completion", Json::object());
-    for (auto const& item : completion.value("values", Json::array()))
+    if (!completion.is_object()) co_return std::optional<mcp::Completion>(std::move(out));
+    auto const values = completion.value("values", Json::array());
+    for (auto const& item : values)
         if (item.is_string()) out.values.push_back(item.get<std::string>());
     if (auto const total = completion.find("total"); total != completion.end() && total->is_number_unsigned())
         out.total = total->get<std::size_t>();
-    out.has_more = completion.value("hasMore", false);
+    if (auto const more = completion.find("hasMore"); more != completion.end() && more->is_boolean())
+        out.has_more = more->get<bool>();
     co_return std::optional<mcp::Completion>(std::move(out));
 }
 

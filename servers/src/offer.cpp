@@ -35,7 +35,31 @@ void map_ui_links(base::Json& definition, std::string const& server) {
 
 constexpr std::string_view kUi = "ui://";
 
+void make_regular_items(std::vector<base::Json>& items, std::initializer_list<char const*> needed) {
+    for (auto& item : items) {
+        for (auto const* key : {"name", "title", "description", "uri", "uriTemplate", "mimeType"})
+            if (auto const it = item.find(key); it != item.end() && !it->is_string()) item.erase(it);
+        if (auto const it = item.find("execution"); it != item.end() && !it->is_object()) item.erase(it);
+    }
+    std::erase_if(items, [&](auto const& item) {
+        return std::any_of(needed.begin(), needed.end(), [&](auto const* key) { return text_of(item, key).empty(); });
+    });
+}
+
 }  // namespace
+
+std::string text_of(base::Json const& object, char const* key) {
+    if (!object.is_object()) return {};
+    auto const it = object.find(key);
+    return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+void make_regular(Offer& o) {
+    make_regular_items(o.tools, {"name"});
+    make_regular_items(o.prompts, {"name"});
+    make_regular_items(o.resources, {"name", "uri"});
+    make_regular_items(o.templates, {"name", "uriTemplate"});
+}
 
 base::Json to_json(Offer const& o) {
     return {{"tools", o.tools},
@@ -56,11 +80,13 @@ Offer offer_from(base::Json const& j) {
     o.prompts = array_of(j, "prompts");
     o.resources = array_of(j, "resources");
     o.templates = array_of(j, "templates");
-    o.name = j.value("name", "");
-    o.version = j.value("version", "");
-    o.instructions = j.value("instructions", "");
-    o.revision = j.value("revision", "");
-    o.invisible_removed = j.value("invisible", std::size_t(0));
+    o.name = text_of(j, "name");
+    o.version = text_of(j, "version");
+    o.instructions = text_of(j, "instructions");
+    o.revision = text_of(j, "revision");
+    if (auto const it = j.find("invisible"); it != j.end() && it->is_number_unsigned())
+        o.invisible_removed = it->get<std::size_t>();
+    make_regular(o);
     return o;
 }
 
@@ -69,7 +95,7 @@ std::vector<ShownTool> shown_tools(config::ServerEntry const& entry, std::vector
     std::vector<ShownTool> out;
     for (auto const& tool : tools) {
         ShownTool shown;
-        shown.name = tool.value("name", "");
+        shown.name = text_of(tool, "name");
         if (shown.name.empty() || matches_any(entry.tools.deny, shown.name)) continue;
         if (!entry.tools.allow.empty() && !matches_any(entry.tools.allow, shown.name)) continue;
         auto const renamed = entry.tools.rename.find(shown.name);
@@ -81,14 +107,21 @@ std::vector<ShownTool> shown_tools(config::ServerEntry const& entry, std::vector
             shown.definition["description"] = it->second;
         // How the server runs it is between the two of us: clients of every era call it in the ordinary way.
         if (auto const it = shown.definition.find("execution"); it != shown.definition.end()) {
-            shown.needs_task = it->is_object() && it->value("taskSupport", "") == "required";
+            shown.needs_task = text_of(*it, "taskSupport") == "required";
             shown.definition.erase(it);
         }
         map_ui_links(shown.definition, entry.name);
-        shown.warnings = suspicious_phrases(shown.definition.value("description", ""));
+        shown.warnings = suspicious_phrases(text_of(shown.definition, "description"));
         out.push_back(std::move(shown));
     }
     return out;
+}
+
+bool is_own_uri(std::string_view uri) {
+    constexpr std::string_view own = "berth:";
+    return uri.size() >= own.size() && std::equal(own.begin(), own.end(), uri.begin(), [](char a, char b) {
+               return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
+           });
 }
 
 std::string public_uri(std::string const& server, std::string const& uri) {

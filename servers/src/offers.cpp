@@ -26,7 +26,7 @@ void Servers::Impl::rebuild() {
             candidates.emplace_back(upstream, &tool);
         }
         for (auto const& prompt : upstream->offer().prompts) {
-            auto const own = prompt.value("name", "");
+            auto const own = text_of(prompt, "name");
             prompt_names.claim(public_name(name, own, options.name_limit), name + "/" + own);
         }
     }
@@ -41,7 +41,7 @@ void Servers::Impl::rebuild() {
         new_tools.push_back(make_tool(upstream, *tool));
         new_names[tool->public_name] = {upstream, *tool};
         documents.push_back({tool->public_name, upstream->entry().name,
-                             tool->definition.value("description", ""), argument_text(tool->definition)});
+                             text_of(tool->definition, "description"), argument_text(tool->definition)});
     }
     print = base::sha256_hex(print);
     by_name = std::move(new_names);
@@ -60,7 +60,7 @@ void Servers::Impl::rebuild() {
         auto const state = upstream->life().state();
         if (state == State::disabled || state == State::misconfigured) continue;
         for (auto const& prompt : upstream->offer().prompts) {
-            auto const own = prompt.value("name", "");
+            auto const own = text_of(prompt, "name");
             auto const shown = public_name(name, own, options.name_limit);
             if (own.empty() || !prompt_names.sole(shown)) continue;
             prompts.push_back(make_prompt(upstream, prompt, shown));
@@ -70,14 +70,14 @@ void Servers::Impl::rebuild() {
         // A URI is a name of its own and is not changed (but ui://, which is private to its server): of two
         // servers that have the same one, the first has it.
         for (auto resource : upstream->offer().resources) {
-            auto const uri = public_uri(name, resource.value("uri", ""));
-            if (uri.empty() || !uris.insert(uri).second) continue;
+            auto const uri = public_uri(name, text_of(resource, "uri"));
+            if (uri.empty() || is_own_uri(uri) || !uris.insert(uri).second) continue;
             resource["uri"] = uri;
             resources.push_back(std::move(resource));
         }
         for (auto resource : upstream->offer().templates) {
-            auto const uri = public_uri(name, resource.value("uriTemplate", ""));
-            if (uri.empty() || !uris.insert(uri).second) continue;
+            auto const uri = public_uri(name, text_of(resource, "uriTemplate"));
+            if (uri.empty() || is_own_uri(uri) || !uris.insert(uri).second) continue;
             resource["uriTemplate"] = uri;
             templates.push_back(std::move(resource));
         }
@@ -117,7 +117,7 @@ std::shared_ptr<mcp::Prompt const> Servers::Impl::make_prompt(Ptr const& upstrea
     prompt->definition["name"] = shown_name;
     std::weak_ptr<Impl> const weak = weak_from_this();
     std::weak_ptr<Upstream> const of = upstream;
-    prompt->get = [weak, of, name = definition.value("name", ""), shown_name](Json arguments,
+    prompt->get = [weak, of, name = text_of(definition, "name"), shown_name](Json arguments,
                                                                               mcp::Call& call) -> Task<Json> {
         auto const self = weak.lock();
         auto const server = of.lock();
@@ -131,13 +131,14 @@ std::shared_ptr<mcp::Prompt const> Servers::Impl::make_prompt(Ptr const& upstrea
 }
 
 Servers::Impl::Ptr Servers::Impl::owner_of(std::string const& uri) const {
+    if (is_own_uri(uri)) return nullptr;
     for (auto const& [name, upstream] : upstreams)
         for (auto const& resource : upstream->offer().resources)
-            if (public_uri(name, resource.value("uri", "")) == uri) return upstream;
+            if (public_uri(name, text_of(resource, "uri")) == uri) return upstream;
     for (auto const& [name, upstream] : upstreams) {
         if (uri.starts_with("ui://" + name + "/")) return upstream;  // may be left out of the list
         for (auto const& resource : upstream->offer().templates) {
-            auto const prefix = prefix_of_template(public_uri(name, resource.value("uriTemplate", "")));
+            auto const prefix = prefix_of_template(public_uri(name, text_of(resource, "uriTemplate")));
             if (!prefix.empty() && uri.starts_with(prefix)) return upstream;
         }
     }
@@ -174,7 +175,7 @@ Json Servers::search(std::string const& query, std::size_t limit) const {
     for (auto const& name : impl_->search.find(query, limit)) {
         auto const it = impl_->by_name.find(name);
         if (it == impl_->by_name.end()) continue;
-        auto description = it->second.shown.definition.value("description", "");
+        auto description = text_of(it->second.shown.definition, "description");
         if (description.size() > 300) description = base::to_utf8(description.substr(0, 300)) + "...";
         out.push_back({{"tool", name},
                        {"server", it->second.upstream->entry().name},

@@ -6,8 +6,7 @@
 
 namespace servers {
 
-/// SHA-256 over the parts of a definition that a model reads or that decide a call, in canonical JSON: name,
-/// title, description, schemas, annotations.
+/// SHA-256 over the whole definition in canonical JSON: all of it reaches clients, and some read its _meta.
 std::string pin_hash(base::Json const& tool);
 
 /// A tool that is not offered because it is not what was approved.

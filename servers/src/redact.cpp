@@ -8,6 +8,7 @@ namespace servers {
 
 Redactor::Redactor(config::ServerEntry const& entry) {
     auto const add = [this](std::string const& name, std::string const& value) {
+        if (value.size() < 8) return;  // no secret, and found everywhere
         needles_.push_back({name, base::Secret(value)});
         // The same bytes at each of the three places in a base64 group, without the digits that neighbours
         // decide.
@@ -37,10 +38,16 @@ std::size_t Redactor::replace(std::string& text) const {
     for (auto const& needle : needles_) {
         auto const& value = needle.value.reveal();
         auto const mark = "[redacted: " + needle.name + "]";
-        for (auto at = text.find(value); at != text.npos; at = text.find(value, at + mark.size())) {
-            text.replace(at, value.size(), mark);
+        auto at = text.find(value);
+        if (at == text.npos) continue;
+        std::string out;
+        std::size_t from = 0;
+        for (; at != text.npos; at = text.find(value, from)) {
+            out.append(text, from, at - from).append(mark);
+            from = at + value.size();
             ++count;
         }
+        text = std::move(out.append(text, from));
     }
     return count;
 }

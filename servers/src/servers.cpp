@@ -61,8 +61,8 @@ Servers::Impl::Impl(asio::io_context& context, base::BlockingPool& pool, Options
              options.name_limit,
              {{"name", "berth"}, {"version", options.version}},
              [this] { rebuild(); },
-             [this](std::string const& uri) {
-                 if (hub) hub->resource_updated(uri);
+             [this](Upstream const& by, std::string const& uri) {
+                 if (hub && owner_of(uri).get() == &by) hub->resource_updated(uri);
              }} {}
 
 base::Result<std::unique_ptr<Servers>> Servers::open(asio::io_context& io, base::BlockingPool& pool,
@@ -101,7 +101,7 @@ Task<void> Servers::stop() {
     impl->stopping = true;
     impl->parked.cancel_all();
     for (auto const& [name, upstream] : std::map(impl->upstreams))
-        co_await upstream->stop("berth stops", false);
+        co_await upstream->retire("berth stops");
     co_await impl->volumes->stop(true);
 }
 
@@ -151,14 +151,14 @@ Task<void> Servers::Impl::apply(config::ServerFile file) {
             before->reconfigure(std::move(entry));
             continue;
         }
-        if (before) co_await before->stop("its configuration changed", false);
+        if (before) co_await before->retire("its configuration changed");
         auto const upstream = std::make_shared<Upstream>(around, std::move(entry));
         upstreams[upstream->entry().name] = upstream;
         co_await upstream->recall();
     }
     for (auto const& [name, upstream] : std::map(upstreams)) {
         if (named.contains(name)) continue;
-        co_await upstream->stop("it is no longer configured", false);
+        co_await upstream->retire("it is no longer configured");
         upstreams.erase(name);
     }
     rebuild();

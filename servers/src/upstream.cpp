@@ -20,7 +20,9 @@ using mcp::Json;
 
 constexpr base::milliseconds kStep{500};  // how soon a waiter looks whether it was cancelled
 constexpr base::milliseconds kListLimit{60'000};
+constexpr base::milliseconds kLeastLearning{5'000};
 constexpr std::size_t kMaxInstructions = 16 * 1024;
+constexpr std::size_t kMaxTool = 64 * 1024, kMaxOffer = 4 << 20, kMaxNamed = 20;
 
 std::int64_t unix_now() {
     return std::chrono::duration_cast<base::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -92,7 +94,7 @@ void Connection::resources_changed() { tools_changed(); }
 
 void Connection::resource_updated(std::string uri) {
     if (auto const owner = owner_.lock(); owner && !over)
-        owner->around_.updated(public_uri(owner->entry().name, uri));
+        owner->around_.updated(*owner, public_uri(owner->entry().name, uri));
 }
 
 void Connection::tool_dropped(std::string name, std::string reason) {
@@ -144,18 +146,30 @@ Task<void> Upstream::apply_pins() {
     auto checked = check_pins(entry_.name, offer_.tools, *pins, first_use, unix_now());
     if (!checked.first_seen.empty()) {
         auto stored = co_await around_.records.put_tool_pins(checked.first_seen);
-        if (!stored) log_->note("the tools could not be pinned: " + stored.error().message());
+        if (!stored) {  // what was approved could not be told from what comes later
+            log_->note("the tools could not be pinned, and are not offered: " + stored.error().message());
+            tools_.clear();
+            held_.clear();
+            co_return;
+        }
     }
+    // One record for all: a server that changes its list all the time must not fill the audit log.
+    std::size_t count = 0;
+    auto names = Json::array(), differences = Json::array();
     for (auto const& held : checked.held) {
         bool const told = std::any_of(held_.begin(), held_.end(), [&](auto const& h) {
             return h.tool == held.tool && h.hash == held.hash;
         });
         if (told) continue;
-        auto const what = held.is_new ? "a new tool is held back" : "a changed tool is held back";
-        log_->note(std::string(what) + " until it is approved: " + held.tool);
-        around_.records.audit_lazy("servers/" + entry_.name, what,
-                                   {{"tool", held.tool}, {"differences", held.differences}});
+        if (++count > kMaxNamed) continue;
+        log_->note(std::string(held.is_new ? "a new tool" : "a changed tool") +
+                   " is held back until it is approved: " + held.tool);
+        names.push_back(held.tool);
+        if (!held.is_new && differences.empty()) differences = held.differences;
     }
+    if (count > 0)
+        around_.records.audit_lazy("servers/" + entry_.name, "tools held back",
+                                   {{"count", count}, {"tools", names}, {"first_differences", differences}});
     held_ = std::move(checked.held);
     tools_ = shown_tools(entry_, checked.offered, around_.name_limit);
 }
@@ -175,6 +189,8 @@ Task<Result<std::shared_ptr<Connection>>> Upstream::use() {
     auto const self = shared_from_this();
     auto const give_up = base::Clock::now() + entry_.start_timeout + entry_.start_timeout;
     for (;;) {
+        if (retired_)
+            co_return error(errc::unavailable, "server " + entry_.name + " was taken away or changed");
         last_used_ = base::Clock::now();
         if (!closing_) {
             switch (life_.wanted(base::Clock::now())) {
@@ -208,14 +224,31 @@ Task<Result<std::shared_ptr<Connection>>> Upstream::use() {
 
 Task<void> Upstream::start() {
     auto const self = shared_from_this();
-    std::string degraded_by;
     std::shared_ptr<Connection> made;
+    std::string broke;
+    cut_short_ = false;
+    try {
+        co_await start_inside(made);
+    } catch (std::exception const& e) {  // a program of strangers must not stop berth
+        broke = std::string("it could not be understood: ") + e.what();
+    }
+    if (starting_ == made) starting_.reset();
+    if (broke.empty()) co_return;
+    if (connection_ == made) connection_.reset();
+    if (made) co_await end(made);
+    life_.start_failed(base::Clock::now(), redactor_.text(broke), random_part());
+    log_->note("start failed: " + redactor_.text(broke));
+    changed_.notify();
+}
+
+Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
+    std::string degraded_by;
     auto era = era_;
     ++starts;
     around_.changed();
     auto const began = base::Clock::now();
     auto status = co_await start_once(made, era, degraded_by);
-    if (!status && made && made->client && made->client->ended_on_probe()) {
+    if (!status && !cut_short_ && made && made->client && made->client->ended_on_probe()) {
         // Some old servers leave when they are asked what they do not know.
         co_await end(made);
         made.reset();
@@ -242,7 +275,11 @@ Task<void> Upstream::start() {
         life_.started(base::Clock::now(), degraded_by);
         auto const ms = std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - began).count();
         log_->note("started in " + std::to_string(ms) + " ms, revision " + offer_.revision);
-        for (auto const& uri : watched_) (void)co_await made->client->subscribe(uri);
+        auto const watched = watched_;  // others change it meanwhile
+        for (auto const& uri : watched) {
+            if (made->over) break;
+            (void)co_await made->client->subscribe(uri);
+        }
     }
     last_used_ = base::Clock::now();
     changed_.notify();
@@ -261,9 +298,26 @@ Task<Status> Upstream::start_once(std::shared_ptr<Connection>& made, std::option
         if (!program) co_return program.error();
         made->program = std::move(*program);
     }
+    if (cut_short_ || retired_) co_return error(errc::cancelled, "it was stopped while it started");
+    starting_ = made;
+    auto const began = base::Clock::now();
     auto connected = co_await connect(made, era);
     if (!connected) co_return connected;
+    auto const left = std::chrono::duration_cast<base::milliseconds>(began + entry_.start_timeout -
+                                                                     base::Clock::now());
+    auto const late = std::make_shared<bool>(false);
+    auto const limit = std::make_shared<asio::steady_timer>(around_.io, std::max(left, kLeastLearning));
+    limit->async_wait([self = shared_from_this(), made, late](boost::system::error_code ec) {
+        if (ec) return;
+        *late = true;
+        asio::co_spawn(self->around_.io, self->cut(made), asio::detached);
+    });
+    struct Stop {
+        std::shared_ptr<asio::steady_timer> timer;
+        ~Stop() { timer->cancel(); }
+    } const stop{limit};
     degraded_by = co_await learn(made);
+    if (*late) co_return error(errc::timed_out, "it did not list what it offers within its start time");
     if (made->over || !made->client->usable()) co_return error(errc::unavailable, made->client->reason());
     co_return Status();
 }
@@ -304,10 +358,19 @@ Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
     auto& client = *connection->client;
     std::string missing;
     Offer now;
+    std::size_t total = 0, dropped = 0;
     auto const take = [&](char const* what, mcp::Outcome<Json> const& listed, std::vector<Json>& into) {
         if (listed) {
-            into = items_of(*listed);
-            for (auto& item : into) now.invisible_removed += make_visible(item);
+            for (auto& item : items_of(*listed)) {
+                now.invisible_removed += make_visible(item);
+                auto const bytes = base::dump(item).size();
+                bool const large = (&into == &now.tools && bytes > kMaxTool) || bytes > kMaxOffer - total;
+                if (large && dropped++ == 0)
+                    log_->note(text_of(item, "name").substr(0, 128) + " is left out: its definition is too large");
+                if (large) continue;
+                total += bytes;
+                into.push_back(std::move(item));
+            }
         } else if (missing.empty()) {
             missing = redactor_.text(std::string(what) + ": " + mcp::to_string(listed.error()));
         }
@@ -323,8 +386,8 @@ Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
     take("resources/templates/list", listed, now.templates);
     auto const& facts = client.server();
     if (facts.info.is_object()) {
-        now.name = visible_text(facts.info.value("name", ""), now.invisible_removed);
-        now.version = visible_text(facts.info.value("version", ""), now.invisible_removed);
+        now.name = visible_text(text_of(facts.info, "name"), now.invisible_removed);
+        now.version = visible_text(text_of(facts.info, "version"), now.invisible_removed);
     }
     now.instructions = visible_text(facts.instructions.substr(0, kMaxInstructions), now.invisible_removed);
     now.revision = facts.version;
@@ -333,8 +396,11 @@ Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
     for (auto* list : {&now.tools, &now.prompts, &now.resources, &now.templates})
         for (auto& item : *list) redactor_.apply(item);
     now.instructions = redactor_.text(now.instructions);
+    make_regular(now);
+    if (connection->over || !client.usable()) co_return "the connection ended";  // half a list is not kept
     offer_ = std::move(now);
     co_await apply_pins();  // before the offer is recorded: first use is when nothing was
+    around_.changed();      // and at once: what is held back must not be called meanwhile
     registry::ServerOffer record;
     record.fingerprint = entry_.fingerprint;
     record.offer = to_json(offer_);
@@ -355,9 +421,13 @@ Task<void> Upstream::learn_again(std::shared_ptr<Connection> connection) {
         learn_once_more_ = false;
         co_await base::sleep_for(base::milliseconds(100));  // changes come in bursts
         if (connection->over || connection_ != connection) break;
-        auto const missing = co_await learn(connection);
-        life_.degraded(missing);
-        around_.changed();
+        try {
+            auto const missing = co_await learn(connection);
+            life_.degraded(missing);
+            around_.changed();
+        } catch (std::exception const& e) {
+            life_.degraded(std::string("what it offers could not be understood: ") + e.what());
+        }
     } while (learn_once_more_);
     learning_ = false;
 }
@@ -372,11 +442,15 @@ void Upstream::connection_failed(Connection& connection, std::string reason) {
 
 Task<void> Upstream::bury(std::shared_ptr<Connection> connection, std::string reason) {
     auto const self = shared_from_this();
-    if (connection->program) {
-        auto const cause = co_await connection->program->cause();
-        if (!cause.empty()) reason += " (" + cause + ")";
+    try {
+        if (connection->program) {
+            auto const cause = co_await connection->program->cause();
+            if (!cause.empty()) reason += " (" + cause + ")";
+        }
+        reason = redactor_.text(reason);
+    } catch (std::exception const& e) {
+        reason = std::string("it ended, and why is not known: ") + e.what();
     }
-    reason = redactor_.text(reason);
     life_.died(base::Clock::now(), reason, random_part());
     log_->note("ended: " + reason);
     spdlog::warn("server {} ended: {}", entry_.name, reason);
@@ -393,9 +467,23 @@ Task<void> Upstream::end(std::shared_ptr<Connection> connection) {
     if (connection->program) co_await connection->program->end();
 }
 
+Task<void> Upstream::cut(std::shared_ptr<Connection> connection) {
+    auto const self = shared_from_this();
+    if (connection->client) co_await connection->client->close();
+}
+
+Task<void> Upstream::retire(std::string why) {
+    retired_ = true;
+    changed_.notify();
+    turns_.notify();
+    co_await stop(std::move(why), false);
+}
+
 Task<void> Upstream::stop(std::string why, bool forget_failures) {
     auto const self = shared_from_this();
-    // A start under way comes to its end first: what it made is then known.
+    // A start under way comes to its end first, which is made soon: what it made is then known.
+    cut_short_ = life_.state() == State::starting;
+    if (auto const connection = starting_; cut_short_ && connection) co_await cut(connection);
     while (life_.state() == State::starting || closing_) co_await changed_.wait(kStep);
     if (auto const connection = std::exchange(connection_, nullptr)) {
         closing_ = true;
@@ -449,6 +537,8 @@ Task<Result<Upstream::Turn>> Upstream::take_turn() {
     ++this_minute_;
     auto const give_up = now + entry_.call_timeout;
     while (in_flight_ >= entry_.max_concurrent_calls) {
+        if (retired_)
+            co_return error(errc::unavailable, "server " + entry_.name + " was taken away or changed");
         if (base::Clock::now() > give_up)
             co_return error(errc::busy,
                             "server " + entry_.name + " has " + std::to_string(in_flight_) +

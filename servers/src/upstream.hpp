@@ -47,7 +47,8 @@ struct Surroundings {
     std::size_t name_limit = 40;
     mcp::Json client_info;
     std::function<void()> changed;                        ///< an offer, or a state
-    std::function<void(std::string const& uri)> updated;  ///< a resource, under its public name
+    /// A resource, under its public name, by the server that says so.
+    std::function<void(Upstream const&, std::string const& uri)> updated;
 };
 
 /// A call's questions and messages; see passage.hpp.
@@ -74,6 +75,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<Result<std::shared_ptr<Connection>>> use();
     /// Ends it; the next use starts it. `forget_failures` also ends backing off.
     Task<void> stop(std::string why, bool forget_failures);
+    /// Ends it for good: whoever still waits for it is told so, and nothing starts it again.
+    Task<void> retire(std::string why);
     /// After a change of the configuration that leaves the running server as it is.
     void reconfigure(config::ServerEntry entry);
     /// Accepts what is held back: all, or the tools named. Returns their names.
@@ -117,6 +120,9 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     struct Attempt;
 
     Task<void> start();
+    Task<void> start_inside(std::shared_ptr<Connection>& made);
+    /// Ends what a client waits for.
+    Task<void> cut(std::shared_ptr<Connection> connection);
     Task<Status> start_once(std::shared_ptr<Connection>& made, std::optional<mcp::Era>& era,
                             std::string& degraded_by);
     Task<Status> connect(std::shared_ptr<Connection> connection, std::optional<mcp::Era> era);
@@ -135,7 +141,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Redactor redactor_;
     std::shared_ptr<LogBuffer> log_ = std::make_shared<LogBuffer>();
     Signal changed_, turns_;
-    std::shared_ptr<Connection> connection_;
+    std::shared_ptr<Connection> connection_, starting_;
+    bool retired_ = false, cut_short_ = false;
     bool closing_ = false, known_ = false, learning_ = false, learn_once_more_ = false;
     std::optional<mcp::Era> era_;
     Offer offer_;

@@ -1,5 +1,6 @@
 #include "log_buffer.hpp"
 #include "offer.hpp"
+#include "redact.hpp"
 #include "tool_search.hpp"
 
 #include <doctest/doctest.h>
@@ -100,5 +101,36 @@ TEST_CASE("the log of a server") {
         std::size_t bytes = 0;
         for (auto const& line : log.tail(100'000)) bytes += line.size();
         CHECK(bytes <= 256 * 1024);
+    }
+}
+
+TEST_CASE("a server that gets types wrong stops nobody else") {
+    auto const wrong = Json::parse(R"({"tools": [{"name": 1}, {"name": "a", "description": [], "execution": 7}, 5],
+        "prompts": [{"name": {}}], "resources": [{"uri": 3, "name": "x"}, {"uri": "file:///a", "name": "a", "mimeType": 1}],
+        "templates": [{"uriTemplate": null}], "name": 4, "version": {}, "instructions": [], "invisible": "x"})");
+    auto const offer = servers::offer_from(wrong);
+    REQUIRE(offer.tools.size() == 1);
+    CHECK(offer.tools[0] == Json{{"name", "a"}});
+    CHECK(offer.prompts.empty());
+    REQUIRE(offer.resources.size() == 1);
+    CHECK_FALSE(offer.resources[0].contains("mimeType"));
+    CHECK(offer.templates.empty());
+    CHECK(servers::shown_tools(server("db"), {Json{{"name", 5}}, Json{{"name", "a"}, {"description", 1}}}, 40).size() == 1);
+}
+
+TEST_CASE("no server offers what is berth's own") {
+    CHECK(servers::is_own_uri("berth://workspaces"));
+    CHECK(servers::is_own_uri("BeRTH://workspaces"));
+    CHECK_FALSE(servers::is_own_uri("file:///berth"));
+}
+
+TEST_CASE("redaction") {
+    auto entry = server("db");
+    entry.env["EMPTY"] = {base::Secret(""), true};
+    entry.env["KEY"] = {base::Secret("hunter2hunter2"), true};
+    servers::Redactor const redactor(entry);
+    SUBCASE("ends when a secret is empty, and leaves short ones") { CHECK(redactor.text("a b c") == "a b c"); }
+    SUBCASE("takes every place") {
+        CHECK(redactor.text("x hunter2hunter2 y hunter2hunter2") == "x [redacted: KEY] y [redacted: KEY]");
     }
 }

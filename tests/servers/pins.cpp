@@ -21,7 +21,6 @@ TEST_CASE("pinned tools") {
 
     SUBCASE("are offered as long as they stay what they were") {
         auto again = first;
-        again[0]["_meta"] = {{"anything", 1}};  // no part of what a model reads
         auto const same = servers::check_pins("calc", again, pins, false, 8);
         CHECK(same.offered == again);
         CHECK(same.held.empty());
@@ -41,6 +40,19 @@ TEST_CASE("pinned tools") {
         auto wide = first;
         wide[1]["inputSchema"]["properties"] = {{"file", {{"type", "string"}}}};
         CHECK(servers::check_pins("calc", wide, pins, false, 8).held.size() == 1);
+    }
+    SUBCASE("are held back when their _meta changes: clients act on it") {
+        auto linked = first;
+        linked[0]["_meta"]["ui"]["resourceUri"] = "ui://other";
+        CHECK(servers::check_pins("calc", linked, pins, false, 8).held.size() == 1);
+    }
+    SUBCASE("show what was hidden behind a long text") {
+        auto const long_text = std::string(5000, 'a');
+        auto const before = servers::check_pins("calc", {tool("add", long_text)}, {}, true, 7);
+        auto const after =
+            servers::check_pins("calc", {tool("add", long_text + "EVIL")}, before.first_seen, false, 8);
+        REQUIRE(after.held.size() == 1);
+        CHECK(after.held[0].differences[0].find("now \"...EVIL\"") != std::string::npos);
     }
     SUBCASE("do not come back under another name") {
         auto const renamed =

@@ -133,6 +133,15 @@ void check_together(EntryReader& r, JsonNode const& node) {
             e.headers["Authorization"] = {base::Secret("Bearer " + *token), true};
         }
     }
+    // Within another, it could be replaced by whoever may write that one, and is visible there anyway.
+    for (auto const* inner : {&e.sandbox.allow_read, &e.sandbox.allow_write})
+        for (auto const* outer : {&e.sandbox.allow_read, &e.sandbox.allow_write})
+            for (auto const& path : *inner)
+                for (auto const& around : *outer)
+                    if (path.starts_with(around + "/"))
+                        return r.mistake(node.line, "sandbox.filesystem",
+                                         "expected no path within another one that is allowed: " + path +
+                                             " is within " + around);
     for (auto const& path : e.sandbox.allow_read)
         if (std::find(e.sandbox.allow_write.begin(), e.sandbox.allow_write.end(), path) !=
             e.sandbox.allow_write.end())

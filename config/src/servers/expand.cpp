@@ -1,6 +1,10 @@
 #include "expand.hpp"
 
-#include <base/files.hpp>
+#include <base/syscalls.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cctype>
 #include <cstdlib>
@@ -115,7 +119,18 @@ ServerVariables process_variables() {
         auto const* value = std::getenv(name.c_str());
         return value ? std::optional<std::string>(value) : std::nullopt;
     };
-    out.file = [](std::string const& path) { return base::read_file(path, servers_json::kMaxSecretFile); };
+    // As servers.json itself: what it holds decides what runs, or is a secret. A pipe must not make berth wait.
+    out.file = [](std::string const& path) -> base::Result<std::string> {
+        auto const fd = base::sys::open(path, O_RDONLY | O_NONBLOCK);
+        if (!fd) return fd.error();
+        struct stat st {};
+        if (::fstat(fd->get(), &st) != 0) return base::errno_error("look at " + path);
+        if (!S_ISREG(st.st_mode)) return base::error(base::errc::denied, path + " is no regular file");
+        if ((st.st_uid != 0 && st.st_uid != ::geteuid()) || (st.st_mode & 022))
+            return base::error(base::errc::denied,
+                               path + " can be written by others: chown it to root and run chmod go-w on it");
+        return base::sys::read_all(fd->get(), servers_json::kMaxSecretFile, "read " + path);
+    };
     return out;
 }
 

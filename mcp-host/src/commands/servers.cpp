@@ -25,7 +25,31 @@ std::string catalogue_directory() {
     return {};
 }
 
-int merge(Options const& o, std::string const& other, std::string const& name) {
+/// Imported files are often somebody else's: what an entry asks for is shown, and running outside any sandbox has to
+/// be asked for. One with a mistake may hide that wish, so that it counts when the file speaks of it at all.
+base::Status look_through(std::string const& other, std::string const& name,
+                          std::vector<std::string> const& taken, bool insecure) {
+    auto const file = config::parse_servers(other, name, config::process_variables());
+    if (!file) return file.error();
+    bool const spoken_of = other.find("insecure") != other.npos || other.find("\\u") != other.npos;
+    for (auto const& entry : file->servers) {
+        if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
+        for (auto const& path : entry.sandbox.allow_read)
+            std::printf("%s: asks to read %s\n", entry.name.c_str(), path.c_str());
+        for (auto const& path : entry.sandbox.allow_write)
+            std::printf("%s: asks to write %s\n", entry.name.c_str(), path.c_str());
+        bool const outside = entry.isolation == config::ServerEntry::Isolation::host_insecure ||
+                             (!entry.problem.empty() && spoken_of);
+        if (outside && !insecure)
+            return base::error(base::errc::denied,
+                               entry.name + " would run outside any sandbox (isolation: host-insecure), so nothing "
+                                            "was imported; take the entry out of " +
+                                   name + ", or import with --insecure");
+    }
+    return {};
+}
+
+int merge(Options const& o, std::string const& other, std::string const& name, bool insecure) {
     auto const path = file_of(o);
     std::string ours;
     if (std::filesystem::exists(path)) {
@@ -36,6 +60,7 @@ int merge(Options const& o, std::string const& other, std::string const& name) {
     std::vector<std::string> taken, skipped;
     auto merged = config::merge_servers(ours, other, name, taken, skipped);
     if (!merged) return fail(merged.error().message());
+    if (auto s = look_through(other, name, taken, insecure); !s) return fail(s.error().message());
     for (auto const& server : skipped) std::printf("%s: already there, left as it is\n", server.c_str());
     if (!taken.empty())
         if (auto s = base::replace_file(path, *merged, 0600); !s) return fail(s.error().message());
@@ -112,7 +137,7 @@ int add(Options const& o) {
     auto const entry = catalogue_entry(path);
     if (!entry) return fail("no entry of the catalogue is named " + name + ": see berth servers catalogue");
     base::Json const wrapped{{"mcpServers", {{name, entry->value("entry", base::Json::object())}}}};
-    auto const status = merge(o, wrapped.dump(4), path);
+    auto const status = merge(o, wrapped.dump(4), path, true);
     if (status == 0 && entry->contains("note")) std::printf("%s\n", entry->value("note", "").c_str());
     return status;
 }
@@ -125,11 +150,12 @@ int servers(Options const& o) {
     if (verb == "catalogue") return catalogue();
     if (verb == "add") return add(o);
     if (verb == "import") {
-        if (o.rest.size() < 2)
+        if (o.rest.size() < 2 || o.rest[1].starts_with("--"))
             return fail("expected a file: berth servers import ~/.config/Claude/claude_desktop_config.json");
         auto const text = base::read_file(o.rest[1], kMaxFile);
         if (!text) return fail(text.error().message());
-        return merge(o, *text, o.rest[1]);
+        bool const insecure = std::find(o.rest.begin(), o.rest.end(), "--insecure") != o.rest.end();
+        return merge(o, *text, o.rest[1], insecure);
     }
     return fail("expected import FILE, check, catalogue or add NAME");
 }

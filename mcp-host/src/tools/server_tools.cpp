@@ -220,6 +220,11 @@ void add_servers(mcp::Features& features, servers::Servers& s) {
     features.complete = [&s, complete = std::move(features.complete)](Json ref, std::string argument,
                                                                       std::string value, Json context,
                                                                       Call& call) -> Task<mcp::Completion> {
+        bool const ours = ref.is_object() && ref.contains("uri") && ref["uri"].is_string() &&
+                          ref["uri"].get_ref<std::string const&>().starts_with("berth://");
+        if (ours)
+            co_return co_await complete(std::move(ref), std::move(argument), std::move(value), std::move(context),
+                                        call);
         auto found = co_await s.complete(ref, argument, value, context, call);
         if (found) co_return std::move(*found);
         co_return co_await complete(std::move(ref), std::move(argument), std::move(value), std::move(context),

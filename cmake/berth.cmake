@@ -19,6 +19,10 @@ if(MOLD AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
 endif()
 
 add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow -fno-omit-frame-pointer)
+if(CMAKE_UNITY_BUILD)
+    # There every file but the first looks included, and its coroutine frames hold what is local to it.
+    add_compile_options(-Wno-subobject-linkage)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-fpch-preprocess)   # ccache needs it to cache users of a precompiled header
 endif()

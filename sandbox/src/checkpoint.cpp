@@ -1,5 +1,4 @@
 // A sandbox to an image and back.
-#include "gvisor/control.hpp"
 #include "live.hpp"
 #include "stopwatch.hpp"
 
@@ -45,13 +44,6 @@ void empty(std::string const& directory) {
 }
 
 }  // namespace
-
-gvisor::Runtime Live::runtime() const {
-    gvisor::Runtime r;
-    r.build = parts_.record.runtime_build;
-    r.root = parts_.runsc_root;
-    return r;
-}
 
 ImageFacts Live::image_facts() const {
     ImageFacts facts;
@@ -132,7 +124,7 @@ base::Task<base::Result<Checkpointed>> Live::save(std::shared_ptr<Live> self, st
 base::Task<void> Live::go_on() {
     auto const self = shared_from_this();
     if (death_) co_return;
-    auto resumed = co_await gvisor::resume(runtime(), parts_.slot, kResume);
+    auto resumed = co_await parts_.runtime->resume(parts_.slot, kResume);
     if (!resumed && !death_) {
         die({Death::Reason::runtime_error, "it did not go on after a checkpoint: " + resumed.error().message()});
         kill_now();
@@ -143,14 +135,13 @@ base::Task<void> Live::go_on() {
 base::Task<base::Status> Live::save_paused(std::string directory, milliseconds limit, Phases* phases) {
     auto const self = shared_from_this();
     Stopwatch watch(*phases);
-    auto const rt = runtime();
     if (auto s = parts_.slot.mark_paused(); !s) co_return s;
     // First, so that everything stands still until this is decided: after a save the runtime lets its own pause go.
-    auto outcome = co_await gvisor::pause(rt, parts_.slot, kPause);
+    auto outcome = co_await parts_.runtime->pause(parts_.slot, kPause);
     watch.lap("pause");
     bool const paused = bool(outcome);
     if (paused) {
-        outcome = co_await gvisor::checkpoint(rt, parts_.slot, directory, limit);
+        outcome = co_await parts_.runtime->checkpoint(parts_.slot, directory, limit);
         watch.lap("save");
         if (outcome) co_return outcome;
     }
@@ -180,7 +171,7 @@ base::Task<base::Status> Live::unpause() {
     auto answer = ping(self);
     auto answered = co_await base::with_timeout(std::move(answer), milliseconds(3'000), "the guest's answer");
     if (!answered && !death_)
-        if (auto resumed = co_await gvisor::resume(runtime(), parts_.slot, kResume); !resumed) co_return resumed;
+        if (auto resumed = co_await parts_.runtime->resume(parts_.slot, kResume); !resumed) co_return resumed;
     co_return parts_.slot.unmark_paused();
 }
 
@@ -194,7 +185,7 @@ base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, millise
     parts_.record.guest_build = image.info.facts.guest_build;
     parts_.record.blank = false;
     if (auto s = parts_.slot.write_record(parts_.record); !s) co_return s;
-    auto loaded = co_await gvisor::restore(runtime(), parts_.slot, image.directory, limit);
+    auto loaded = co_await parts_.runtime->restore(parts_.slot, image.directory, limit);
     watch.lap("load");
     if (death_) co_return died();
     if (!loaded) {

@@ -1,6 +1,6 @@
 #pragma once
 #include "cgroup.hpp"
-#include "gvisor/runsc.hpp"
+#include "runtime.hpp"
 #include "slot.hpp"
 
 #include <base/blocking.hpp>
@@ -17,7 +17,7 @@
 
 namespace sandbox {
 
-/// A running gVisor sandbox. Its death is learned from the sentry's pidfd, from the cgroup's memory event, or from a guest
+/// A running sandbox. Its death is learned from the pidfd of its runtime's process, from the cgroup's memory event, or from a guest
 /// that breaks the protocol; the first cause stands.
 /// Lifetime: shared by the node, which lists it until it is destroyed, and by those who claimed it.
 class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
@@ -28,7 +28,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
         Cgroup cgroup;
         Limits limits;
         bool limits_stand = false;               ///< its cgroup has them: not told of one that an earlier server made
-        std::string runsc_root;
+        std::shared_ptr<Runtime const> runtime;
         std::shared_ptr<CpuClass const> cpu;
     };
     /// Starts watching. errc::not_found when the recorded process is gone.
@@ -79,7 +79,6 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     base::Task<base::Status> save_paused(std::string directory, base::milliseconds limit, Phases* phases);
     /// When the runtime hung up: how it died is known a moment later, and says more. Until then, or for a second.
     base::Task<void> learn_of_death(base::Error const& failed);
-    gvisor::Runtime runtime() const;
 
     asio::io_context& io_;
     base::BlockingPool& pool_;

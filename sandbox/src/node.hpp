@@ -1,8 +1,8 @@
 #pragma once
 #include "cgroup.hpp"
-#include "gvisor/runsc.hpp"
 #include "live.hpp"
 #include "pool.hpp"
+#include "runtime.hpp"
 
 #include <base/unique_fd.hpp>
 #include <sandbox/sandboxes.hpp>
@@ -59,7 +59,7 @@ class Node : public std::enable_shared_from_this<Node> {
     void pump();
     base::Task<void> boot_for(std::size_t shelf);
     base::Task<base::Result<LivePtr>> boot(Template image);
-    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, gvisor::Start how);
+    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, Start how);
     base::Task<void> make_blank(std::size_t shelf);
     LivePtr pop_blank(Shelf&);
     void next_restore();
@@ -69,7 +69,7 @@ class Node : public std::enable_shared_from_this<Node> {
     int starting() const;                        ///< sandboxes on their way that are not listed yet
     base::Result<LivePtr> watch(Slot slot, SlotRecord record, bool made_by_us = false);
     void offer(Shelf&, LivePtr);
-    bool evict_for(Shelf const& needy, gvisor::Start need);
+    bool evict_for(Shelf const& needy, Start need);
     base::Task<void> settle(LivePtr live, Shelf* shelf);
     bool in_demand() const;                      ///< a claim came lately
     void rest_later();
@@ -89,7 +89,7 @@ class Node : public std::enable_shared_from_this<Node> {
     Options options_;
     std::string slots_;                          // DIR/slots
     base::UniqueFd lock_;
-    gvisor::Runtime runtime_;
+    std::shared_ptr<Runtime const> runtime_;
     CgroupTree tree_;
     std::string guest_binary_, guest_build_;
     std::shared_ptr<CpuClass const> cpu_;

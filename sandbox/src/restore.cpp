@@ -32,7 +32,7 @@ int Node::starting() const {
 base::Task<void> Node::make_blank(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
-    auto live = co_await start(shelf.image, guest_build_, gvisor::Start::create);
+    auto live = co_await start(shelf.image, guest_build_, Start::create);
     --shelf.making;
     if (let_go_) co_return;
     if (live && (*live)->alive() && (*live)->freeze()) {
@@ -64,10 +64,10 @@ base::Task<base::Result<Node::LivePtr>> Node::blank_for(Shelf* shelf, std::strin
             *warm = true;
             co_return live;
         }
-    if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf, gvisor::Start::create))
+    if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf, Start::create))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
     ++unlisted_blanks_;
-    auto live = co_await start(shelf->image, guest_build, gvisor::Start::create);
+    auto live = co_await start(shelf->image, guest_build, Start::create);
     --unlisted_blanks_;
     co_return live;
 }
@@ -78,7 +78,7 @@ base::Result<ImageFacts> Node::image_facts(std::string const& name) const {
         ImageFacts facts;
         facts.template_name = name;
         facts.template_stamp = shelf.image.stamp;
-        facts.runtime_build = runtime_.build;
+        facts.runtime_build = runtime_->build();
         // Any whose program is still here: the image says which.
         facts.cpu = *cpu_;
         return facts;

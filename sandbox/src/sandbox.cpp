@@ -191,7 +191,7 @@ base::Status Live::thaw() {
 base::Status Live::attach_volume(std::string const& host_directory) {
     if (death_) return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
     if (attached_) return error(errc::exists, "the sandbox has a volume");
-    if (auto s = parts_.slot.attach_volume(host_directory); !s) return s;
+    if (auto s = parts_.runtime->attach_volume(parts_.slot, parts_.record.sentry, host_directory); !s) return s;
     attached_ = true;
     return {};
 }
@@ -226,8 +226,8 @@ base::Task<base::Status> Live::destroy() {
 }
 
 base::Task<void> Live::take_apart(std::shared_ptr<Live> self) {
-    auto work = [slot = self->parts_.slot, cgroup = self->parts_.cgroup, root = self->parts_.runsc_root] {
-        return dismantle(slot, cgroup, root);
+    auto work = [slot = self->parts_.slot, cgroup = self->parts_.cgroup, runtime = self->parts_.runtime] {
+        return dismantle(slot, cgroup, *runtime);
     };
     boost::system::error_code ignored;
     self->oom_event_.close(ignored);             // an event descriptor would keep the group

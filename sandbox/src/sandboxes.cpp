@@ -1,7 +1,8 @@
 // The node: preparation, hand-over between servers, and the end. Stock and claims are in stock.cpp.
-#include "gvisor/bundle.hpp"
+#include "gvisor/driver.hpp"
 #include "mounts.hpp"
 #include "node.hpp"
+#include "template_root.hpp"
 
 #include <base/files.hpp>
 #include <base/hash.hpp>
@@ -97,9 +98,8 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return error(errc::busy, "another berth uses " + dir);
     node->lock_ = std::move(*lock);
 
-    auto runtime = gvisor::Runtime::find(dir);
+    auto runtime = gvisor::open_runtime(dir);
     if (!runtime) return runtime.error();
-    if (auto s = gvisor::check_release(*runtime, dir + "/runsc-build"); !s) return s.error();
     node->runtime_ = std::move(*runtime);
     auto bytes = base::read_file(node->options_.guest_binary, kMaxGuestBytes);
     if (!bytes) return error(errc::unavailable, "the guest program is missing: " + bytes.error().message());
@@ -108,8 +108,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (!kept) return kept.error();
     node->guest_binary_ = std::move(*kept);
 
-    for (auto const& sub : {node->slots_, node->runtime_.root})
-        if (auto s = base::sys::mkdir(sub, 0700); !s) return s.error();
+    if (auto s = base::sys::mkdir(node->slots_, 0700); !s) return s.error();
     if (auto s = mounts::make_shared(node->slots_); !s) return base::wrap(s.error(), "share the slots' mounts");
     auto tree = CgroupTree::prepare(dir);
     if (!tree) return base::wrap(tree.error(), "cgroups");
@@ -120,7 +119,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     node->cpu_ = std::make_shared<CpuClass const>(std::move(*cpu));
 
     for (auto const& [name, image] : node->options_.templates) {
-        if (auto s = gvisor::prepare_root(image); !s) return s.error();
+        if (auto s = prepare_root(image); !s) return s.error();
         Shelf shelf;
         shelf.image = image;
         shelf.image.name = name;
@@ -133,7 +132,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
 
 base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_by_us) {
     Live::Parts parts{slot,       std::move(record), Cgroup(tree_, slot.id), options_.default_limits,
-                      made_by_us, runtime_.root,     cpu_};
+                      made_by_us, runtime_,          cpu_};
     auto live = Live::attach(io_, pool_, std::move(parts));
     if (!live) return live.error();
     live_[slot.id] = *live;
@@ -151,7 +150,7 @@ base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_
 }
 
 base::Status Node::clear(std::string const& id) const {
-    return dismantle(Slot(slots_, id), Cgroup(tree_, id), runtime_.root);
+    return dismantle(Slot(slots_, id), Cgroup(tree_, id), *runtime_);
 }
 
 base::Task<void> Node::destroy_one(LivePtr live) {
@@ -193,10 +192,10 @@ base::Task<base::Result<std::shared_ptr<Sandbox>>> Node::adopt(std::string slot_
 
 bool Node::reusable(SlotRecord const& record, Slot const& slot) {
     auto const* shelf = shelf_of(record.template_name);
-    if (!shelf || record.stamp != shelf->image.stamp || record.runtime_build != runtime_.build ||
+    if (!shelf || record.stamp != shelf->image.stamp || record.runtime_build != runtime_->build() ||
         record.guest_build != guest_build_ || slot.claimed())
         return false;
-    auto points = mounts::below(slot.path("mnt/volume"));
+    auto points = mounts::below(slot.volume_mount());
     if (!points || !points->empty()) return false;
     if (record.blank) return static_cast<int>(shelf->blank.size()) < shelf->target.blank;
     return static_cast<int>(shelf->awake.size() + shelf->frozen.size()) < shelf->target.ready;
@@ -209,7 +208,7 @@ base::Task<SweepReport> Node::sweep() {
     std::error_code ec;
     for (std::filesystem::directory_iterator it(slots_, ec), end; !ec && it != end; it.increment(ec))
         slots.insert(it->path().filename());
-    for (auto const& id : gvisor::remembered(runtime_.root)) traces.insert(id);
+    for (auto const& id : runtime_->remembered()) traces.insert(id);
     for (auto const& id : tree_.children()) traces.insert(id);
 
     std::set<std::string> guests{std::filesystem::path(guest_binary_).filename()};

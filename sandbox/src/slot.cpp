@@ -1,7 +1,7 @@
 #include "slot.hpp"
 
-#include "gvisor/runsc.hpp"
 #include "mounts.hpp"
+#include "runtime.hpp"
 
 #include <base/files.hpp>
 #include <base/ids.hpp>
@@ -78,10 +78,6 @@ base::Result<std::pair<base::UniqueFd, base::UniqueFd>> Slot::open_fifos() const
     return std::pair(std::move(*in), std::move(*out));
 }
 
-base::Status Slot::attach_volume(std::string const& host_directory) const {
-    return mounts::attach(host_directory, path("mnt/volume"));
-}
-
 base::Status Slot::mark_claimed() const {
     auto fd = base::sys::open(path("claimed"), O_WRONLY | O_CREAT, 0600);
     if (!fd) return fd.error();
@@ -117,11 +113,11 @@ std::uint64_t process_start(pid_t pid) {
     return start;
 }
 
-base::Status dismantle(Slot const& slot, Cgroup const& cgroup, std::string const& runsc_root) {
+base::Status dismantle(Slot const& slot, Cgroup const& cgroup, Runtime const& runtime) {
     using namespace std::chrono_literals;
     if (auto s = cgroup.kill_all(10s); !s) return base::wrap(s.error(), "end sandbox " + slot.id);
     if (auto s = mounts::detach_all(slot.directory, 2s); !s) return base::wrap(s.error(), "unmount " + slot.id);
-    gvisor::forget(runsc_root, slot.id);
+    runtime.forget(slot.id);
     if (auto s = cgroup.remove(5s); !s) return base::wrap(s.error(), "remove the cgroup of " + slot.id);
     return base::remove_tree(slot.directory);
 }

@@ -10,6 +10,8 @@
 
 namespace sandbox {
 
+class Runtime;
+
 /// What is written about a sandbox before it boots, and completed once it runs: enough for a later server to take it up
 /// or to remove it. Not flushed: a slot does not survive its machine.
 struct SlotRecord {
@@ -40,7 +42,8 @@ struct Slot {
     base::Result<SlotRecord> read_record() const;
     /// Both ends O_RDWR: neither side sees end of file when the other goes away. In, then out.
     base::Result<std::pair<base::UniqueFd, base::UniqueFd>> open_fifos() const;
-    base::Status attach_volume(std::string const& host_directory) const;
+    /// On the host: what is mounted there shows up at /berth/volume inside.
+    std::string volume_mount() const { return path("mnt/volume"); }
     /// From now on this sandbox belongs to someone, whatever happens to the server.
     base::Status mark_claimed() const;
     bool claimed() const;
@@ -54,6 +57,6 @@ struct Slot {
 std::uint64_t process_start(pid_t pid);
 
 /// Ends and removes all there is of a slot, half-made or running. Blocks; idempotent.
-base::Status dismantle(Slot const& slot, Cgroup const& cgroup, std::string const& runsc_root);
+base::Status dismantle(Slot const& slot, Cgroup const& cgroup, Runtime const& runtime);
 
 }  // namespace sandbox

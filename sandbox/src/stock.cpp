@@ -1,12 +1,8 @@
 // The node's stock: claims, boots, and keeping the shelves filled as pool.hpp decides.
-#include "gvisor/bundle.hpp"
 #include "node.hpp"
 
 #include <base/ids.hpp>
-#include <base/syscalls.hpp>
 #include <base/timeout.hpp>
-
-#include <fcntl.h>
 
 #include <chrono>
 
@@ -76,7 +72,7 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
     }
     if (shelf->waiters.size() >= kMaxWaiters) co_return error(errc::busy, "too many claims wait for a sandbox");
     if (running() + starting() >= options_.max_sandboxes && shelf->booting <= static_cast<int>(shelf->waiters.size()) &&
-        !evict_for(*shelf, gvisor::Start::run))
+        !evict_for(*shelf, Start::run))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
 
     auto const waiter = std::make_shared<Waiter>(io_);
@@ -101,10 +97,10 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
 }
 
 // Gives up a spare sandbox that does not serve the need. The boot goes on when it is gone.
-bool Node::evict_for(Shelf const& needy, gvisor::Start need) {
+bool Node::evict_for(Shelf const& needy, Start need) {
     for (auto& shelf : shelves_) {
         for (auto* stock : {&shelf.blank, &shelf.frozen, &shelf.awake}) {
-            bool const serves = &shelf == &needy && (stock == &shelf.blank) == (need == gvisor::Start::create);
+            bool const serves = &shelf == &needy && (stock == &shelf.blank) == (need == Start::create);
             if (!serves && !stock->empty()) {
                 auto live = std::move(stock->back());
                 stock->pop_back();
@@ -262,7 +258,7 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     auto const self = shared_from_this();
     auto const began = base::Clock::now();
     auto const what = "start a sandbox of template " + image.name;
-    auto live = co_await start(std::move(image), guest_build_, gvisor::Start::run);
+    auto live = co_await start(std::move(image), guest_build_, Start::run);
     if (!live) co_return base::wrap(live.error(), what);
     auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
     auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
@@ -276,32 +272,28 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     co_return base::wrap(answered.error(), what);
 }
 
-// Up to a running sentry that is listed; what it does next is the caller's.
-base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, gvisor::Start how) {
+// Up to a running sandbox that is listed; what it does next is the caller's.
+base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, Start how) {
     auto const self = shared_from_this();
     Slot const slot(slots_, Slot::new_id());
     Cgroup const cgroup(tree_, slot.id);
     SlotRecord record;
     record.template_name = image.name;
     record.stamp = image.stamp;
-    record.runtime_build = runtime_.build;
+    record.runtime_build = runtime_->build();
     record.guest_build = guest_build;
     record.created_ms = stock_ms();
-    record.blank = how == gvisor::Start::create;
+    record.blank = how == Start::create;
     auto const guest = guest_path(guest_build);
 
     auto prepare = [self, slot, cgroup, record, image, guest]() -> base::Status {
         if (auto s = slot.create(record); !s) return s;
-        auto const config = slot.path("bundle/config.json");
-        auto fd = base::sys::open(config, O_WRONLY | O_CREAT | O_EXCL, 0600);
-        if (!fd) return fd.error();
-        auto const bundle = gvisor::make_bundle(image, guest, slot.path("mnt"));
-        if (auto s = base::sys::write_all(fd->get(), base::dump(bundle), "write " + config); !s) return s;
+        if (auto s = self->runtime_->describe(slot, image, guest); !s) return s;
         return cgroup.create(self->options_.default_limits);
     };
     base::Status outcome = co_await base::blocking(pool_, prepare);
     if (outcome) {
-        auto sentry = co_await gvisor::boot(runtime_, slot, how, cgroup.directories(), options_.boot_limit);
+        auto sentry = co_await runtime_->boot(slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
             record.sentry = *sentry;
             record.sentry_start = process_start(*sentry);

@@ -1,17 +1,12 @@
 #include "bundle.hpp"
 
-#include <base/syscalls.hpp>
-
-#include <fcntl.h>
-#include <sys/stat.h>
+#include "../template_root.hpp"
 
 namespace sandbox::gvisor {
 
 using base::Json;
 
 namespace {
-
-constexpr char const* kGuestPath = "/berth-guest";
 
 // What the guest hands on to commands, and what itself needs: SYS_ADMIN to bind the volume, SETPCAP to take these away from
 // commands, SYS_RESOURCE to raise the number of open files. All of them hold inside gVisor's own kernel only.
@@ -23,11 +18,6 @@ constexpr char const* kCapabilities[] = {
 
 Json mount(char const* destination, char const* type, std::string const& source, std::vector<std::string> options) {
     return {{"destination", destination}, {"type", type}, {"source", source}, {"options", std::move(options)}};
-}
-
-bool is_directory(std::string const& path) {
-    struct stat st{};
-    return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 }  // namespace
@@ -44,11 +34,8 @@ Json make_bundle(Template const& image, std::string const& guest_binary, std::st
         mount("/berth", "bind", slot_mount, {"rbind", "rslave"}),
         mount(kGuestPath, "bind", guest_binary, {"rbind", "ro"}),
     });
-    if (image.name == "host") {
-        // Programs only. /etc is made for the sandbox: the machine's own holds secrets.
-        for (char const* path : {"/usr", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/alternatives"})
-            if (is_directory(path)) mounts.push_back(mount(path, "bind", path, {"rbind", "ro", "nosuid", "nodev"}));
-    }
+    for (auto const& path : borrowed_directories(image))
+        mounts.push_back(mount(path.c_str(), "bind", path, {"rbind", "ro", "nosuid", "nodev"}));
 
     Json const capabilities = kCapabilities;
     Json linux_part{
@@ -75,22 +62,6 @@ Json make_bundle(Template const& image, std::string const& guest_binary, std::st
             {"hostname", "workspace"},
             {"mounts", std::move(mounts)},
             {"linux", std::move(linux_part)}};
-}
-
-base::Status prepare_root(Template const& image) {
-    for (char const* name : {"/proc", "/sys", "/dev", "/tmp", "/berth", "/workspace", "/home", "/home/agent"}) {
-        // A link where a directory is wanted would be followed by the bind mount, out of the image.
-        struct stat st{};
-        auto const path = image.rootfs + name;
-        if (::lstat(path.c_str(), &st) == 0) {
-            if (S_ISDIR(st.st_mode)) continue;
-            return base::error(base::errc::invalid, "template " + image.name + ": " + name + " is not a directory");
-        }
-        if (auto s = base::sys::mkdir(path, 0755); !s) return base::wrap(s.error(), "template " + image.name);
-    }
-    auto file = base::sys::open(image.rootfs + kGuestPath, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0755);
-    if (!file) return base::wrap(file.error(), "template " + image.name);
-    return {};
 }
 
 }  // namespace sandbox::gvisor

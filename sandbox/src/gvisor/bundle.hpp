@@ -11,7 +11,4 @@ namespace sandbox::gvisor {
 /// volume, network) is given later, through the guest and the cgroup.
 base::Json make_bundle(Template const& image, std::string const& guest_binary, std::string const& slot_mount);
 
-/// Makes the mount points a sandbox needs in the image's root file system, once, since sandboxes only read it.
-base::Status prepare_root(Template const& image);
-
 }  // namespace sandbox::gvisor

@@ -74,9 +74,9 @@ base::Task<base::Result<Json>> converse(std::string path, std::string text, std:
     }
 }
 
-base::Task<base::Status> call(Runtime runtime, Slot slot, std::string method, Json arg, std::vector<int> fds,
+base::Task<base::Status> call(Runsc runsc, Slot slot, std::string method, Json arg, std::vector<int> fds,
                               base::milliseconds limit) {
-    auto const path = runtime.root + "/runsc-" + slot.id + ".sock";
+    auto const path = runsc.root + "/runsc-" + slot.id + ".sock";
     Json const request{{"method", method}, {"arg", std::move(arg)}};
     auto conversation = converse(path, base::dump(request), std::move(fds));
     auto answer = co_await base::with_timeout(std::move(conversation), limit, "the runtime's " + method);
@@ -131,19 +131,19 @@ std::string first_words(std::string const& message) {
     return text;
 }
 
-base::Task<base::Status> pause(Runtime runtime, Slot slot, base::milliseconds limit) {
+base::Task<base::Status> pause(Runsc runsc, Slot slot, base::milliseconds limit) {
     std::vector<int> no_files;
-    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Pause", nullptr, std::move(no_files), limit);
+    auto done = co_await call(std::move(runsc), std::move(slot), "containerManager.Pause", nullptr, std::move(no_files), limit);
     co_return done;
 }
 
-base::Task<base::Status> resume(Runtime runtime, Slot slot, base::milliseconds limit) {
+base::Task<base::Status> resume(Runsc runsc, Slot slot, base::milliseconds limit) {
     std::vector<int> no_files;
-    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Resume", nullptr, std::move(no_files), limit);
+    auto done = co_await call(std::move(runsc), std::move(slot), "containerManager.Resume", nullptr, std::move(no_files), limit);
     co_return done;
 }
 
-base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string directory, base::milliseconds limit) {
+base::Task<base::Status> checkpoint(Runsc runsc, Slot slot, std::string directory, base::milliseconds limit) {
     auto files = open_files(directory, O_RDWR | O_CREAT | O_EXCL);
     if (!files) co_return files.error();
     // Without Resume the sentry ends itself after any failure, and everything inside is lost.
@@ -152,7 +152,7 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
              {"MemoryFileSaveOpts", {{"ExcludeCommittedZeroPages", false}}},
              {"have_pages_file", true},
              {"Resume", true}};
-    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Checkpoint", std::move(arg), numbers(*files), limit);
+    auto done = co_await call(std::move(runsc), std::move(slot), "containerManager.Checkpoint", std::move(arg), numbers(*files), limit);
     if (done || !is(done.error(), image_errc::refused)) co_return done;
     auto const& text = done.error().context;
     // A full disk often shows as a failure of the runtime's own, so the disk is asked too.
@@ -163,7 +163,7 @@ base::Task<base::Status> checkpoint(Runtime runtime, Slot slot, std::string dire
     co_return error(image_errc::refused, first_words(text));
 }
 
-base::Task<base::Status> restore(Runtime runtime, Slot slot, std::string directory, base::milliseconds limit) {
+base::Task<base::Status> restore(Runsc runsc, Slot slot, std::string directory, base::milliseconds limit) {
     auto files = open_files(directory, O_RDONLY);
     if (!files) {
         int const why = files.error().code.value();
@@ -172,10 +172,10 @@ base::Task<base::Status> restore(Runtime runtime, Slot slot, std::string directo
     }
     // Saved connections look for their addresses: without a loopback link one of them ends the runtime.
     std::vector<int> no_files;
-    auto linked = co_await call(runtime, slot, "Network.CreateLinksAndRoutes", loopback(), std::move(no_files), limit);
+    auto linked = co_await call(runsc, slot, "Network.CreateLinksAndRoutes", loopback(), std::move(no_files), limit);
     if (!linked) co_return linked;
     Json arg{{"HavePagesFile", true}, {"HaveDeviceFile", false}};
-    auto done = co_await call(std::move(runtime), std::move(slot), "containerManager.Restore", std::move(arg), numbers(*files), limit);
+    auto done = co_await call(std::move(runsc), std::move(slot), "containerManager.Restore", std::move(arg), numbers(*files), limit);
     if (done || !is(done.error(), image_errc::refused)) co_return done;
     auto const& text = done.error().context;
     if (mentions(text, "incompatible CPU") || mentions(text, "FeatureSet"))

@@ -16,8 +16,8 @@ namespace sandbox::gvisor {
 using base::errc;
 using base::error;
 
-base::Result<Runtime> Runtime::find(std::string const& directory) {
-    Runtime r;
+base::Result<Runsc> Runsc::find(std::string const& directory) {
+    Runsc r;
     r.program = base::find_program("runsc");
     if (r.program.empty()) return error(errc::unavailable, std::string("runsc (gVisor) is not installed: ") + kHowToInstall);
     struct stat st{};
@@ -27,7 +27,7 @@ base::Result<Runtime> Runtime::find(std::string const& directory) {
     return r;
 }
 
-std::vector<std::string> Runtime::command(Slot const& slot) const {
+std::vector<std::string> Runsc::command(Slot const& slot) const {
     return {program,
             "--root=" + root,
             "--log=" + slot.path("runsc.log"),
@@ -37,13 +37,13 @@ std::vector<std::string> Runtime::command(Slot const& slot) const {
             "--ignore-cgroups"};
 }
 
-base::Task<base::Result<pid_t>> boot(Runtime runtime, Slot slot, Start start, std::vector<std::string> cgroups,
+base::Task<base::Result<pid_t>> boot(Runsc runsc, Slot slot, Start start, std::vector<std::string> cgroups,
                                      base::milliseconds limit) {
     auto fifos = slot.open_fifos();
     if (!fifos) co_return fifos.error();
     auto const pid_file = slot.path("sentry.pid");
     base::Launch launch;
-    launch.argv = runtime.command(slot);
+    launch.argv = runsc.command(slot);
     // One process rather than `create` and `start`: 25 ms less.
     if (start == Start::run) launch.argv.insert(launch.argv.end(), {"run", "-detach"});
     else launch.argv.push_back("create");
@@ -81,10 +81,10 @@ int release_date(std::string const& text) {
     return 0;
 }
 
-base::Status check_release(Runtime const& runtime, std::string const& known) {
-    if (auto noted = base::read_file(known, 256); noted && *noted == runtime.build) return {};
+base::Status check_release(Runsc const& runsc, std::string const& known) {
+    if (auto noted = base::read_file(known, 256); noted && *noted == runsc.build) return {};
     base::Launch launch;
-    launch.argv = {runtime.program, "--version"};
+    launch.argv = {runsc.program, "--version"};
     asio::io_context io;                         // before anything else runs, so there is nothing to hold up
     base::Result<base::Finished> finished = error(errc::internal, "not asked");
     auto ask = [](base::Launch what, base::Result<base::Finished>& out) -> base::Task<void> {
@@ -92,13 +92,13 @@ base::Status check_release(Runtime const& runtime, std::string const& known) {
     };
     asio::co_spawn(io, ask(std::move(launch), finished), asio::detached);
     io.run();
-    if (!finished) return base::wrap(finished.error(), runtime.program + " --version");
+    if (!finished) return base::wrap(finished.error(), runsc.program + " --version");
     int const date = release_date(finished->out);
     if (date != 0 && date < kOldestRelease)      // one that does not tell was built by somebody who knows
-        return error(errc::unavailable, runtime.program + " is " + finished->out.substr(0, finished->out.find('\n')) +
+        return error(errc::unavailable, runsc.program + " is " + finished->out.substr(0, finished->out.find('\n')) +
                                             ", too old: " + std::to_string(kOldestRelease) + " or newer is needed; " +
                                             kHowToInstall);
-    (void)base::replace_file(known, runtime.build, 0600);
+    (void)base::replace_file(known, runsc.build, 0600);
     return {};
 }
 

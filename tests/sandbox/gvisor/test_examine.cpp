@@ -17,11 +17,11 @@ TEST_CASE("a runsc that is too old is refused in one line") {
     testing_support::TemporaryDirectory directory;
     auto const known = directory.path + "/known";
     auto const check = [&](std::string const& version) {
-        sandbox::gvisor::Runtime runtime;
-        runtime.program = directory.path + "/runsc";
-        runtime.build = version;
-        base::replace_file(runtime.program, "#!/bin/sh\necho 'runsc version " + version + "'\necho 'spec: 1.0.2'\n", 0755).value();
-        return sandbox::gvisor::check_release(runtime, known);
+        sandbox::gvisor::Runsc runsc;
+        runsc.program = directory.path + "/runsc";
+        runsc.build = version;
+        base::replace_file(runsc.program, "#!/bin/sh\necho 'runsc version " + version + "'\necho 'spec: 1.0.2'\n", 0755).value();
+        return sandbox::gvisor::check_release(runsc, known);
     };
     auto const old = check("0.0~20221219.0");
     REQUIRE_FALSE(old);
@@ -35,12 +35,12 @@ TEST_CASE("a runsc that is too old is refused in one line") {
     CHECK(check("release-20240729.0"));
     CHECK(check("VERSION_MISSING"));
     // Asked once for each build.
-    sandbox::gvisor::Runtime runtime;
-    runtime.program = "/nonexistent";
-    runtime.build = "VERSION_MISSING";
-    CHECK(sandbox::gvisor::check_release(runtime, known));
-    runtime.build = "another";
-    CHECK_FALSE(sandbox::gvisor::check_release(runtime, known));
+    sandbox::gvisor::Runsc runsc;
+    runsc.program = "/nonexistent";
+    runsc.build = "VERSION_MISSING";
+    CHECK(sandbox::gvisor::check_release(runsc, known));
+    runsc.build = "another";
+    CHECK_FALSE(sandbox::gvisor::check_release(runsc, known));
 }
 
 TEST_CASE("the machine's examination") {

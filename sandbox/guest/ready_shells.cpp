@@ -32,7 +32,8 @@ namespace {
 constexpr std::size_t kKept = 2;  // a second command comes before the first one's successor waits
 constexpr int kMaxFailures = 3;
 constexpr std::int64_t kPrepareLimitMs = 2'000;
-constexpr std::int64_t kAfterUseMs = 10;  // the command first; its end hurries the next
+constexpr std::int64_t kAfterUseMs = 100;  // the command first: two starts beside it triple its time; its end hurries the next
+constexpr std::int64_t kAfterFirstMs = 50;  // who makes workspaces in a row is not slowed by those he made
 constexpr std::int64_t kAgainMs = 1'000;  // after one that was killed while it waited
 
 // Read by the loader or by glibc before main. Set, a program must start with them.
@@ -124,16 +125,14 @@ void ReadyShells::refill(std::int64_t ms) {
 }
 
 void ReadyShells::hurry() {
-    if (timer_ != Loop::TimerId{}) refill(0);
+    if (timer_ != Loop::TimerId{}) refill(taken_ > 1 ? 0 : kAfterFirstMs);
 }
 
 void ReadyShells::fill() {
     timer_ = {};
-    while (object_ >= 0 && failures_ < kMaxFailures && shells_.size() < kept_)
-        if (!start_one()) {
-            ++failures_;
-            break;
-        }
+    // One after the other: who waits for the first gets it in half the time.
+    bool const comes = std::any_of(shells_.begin(), shells_.end(), [](Shell const& s) { return !s.waits; });
+    if (!comes && object_ >= 0 && failures_ < kMaxFailures && shells_.size() < kept_ && !start_one()) ++failures_;
     if (shells_.empty()) prepared();
 }
 
@@ -178,7 +177,8 @@ void ReadyShells::heard(pid_t pid) {
     if (w == ready::kReady && !it->waits) {
         it->waits = works_ = true;
         failures_ = 0;
-        return prepared();
+        prepared();
+        return refill(0);
     }
     if (!it->waits) ++failures_;
     drop(it);
@@ -195,6 +195,7 @@ void ReadyShells::drop(Shells::iterator it) {
 pid_t ReadyShells::take(Spawn const& what) {
     if (object_ < 0 || failures_ >= kMaxFailures) return -1;
     kept_ = kKept;
+    ++taken_;
     refill(kAfterUseMs);
     if (std::any_of(what.env.begin(), what.env.end(), [](auto const& v) { return changes_loading(v.first); }))
         return -1;

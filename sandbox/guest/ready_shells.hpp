@@ -64,6 +64,7 @@ class ReadyShells {
     std::vector<std::function<void()>> preparing_;
     Loop::TimerId timer_{}, limit_{};
     std::size_t kept_ = 1;  // two once commands come
+    std::uint64_t taken_ = 0;
     int failures_ = 0;      // shells in a row that never waited
     bool works_ = false;    // one did
 };

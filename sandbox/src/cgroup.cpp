@@ -25,6 +25,8 @@ using base::error;
 namespace {
 
 constexpr int kCpuPeriod = 100'000;      // microseconds
+constexpr char const *kBackgroundShares = "64", *kNormalShares = "1024";    // v1; its default is the second
+constexpr char const *kBackgroundWeight = "6", *kNormalWeight = "100";       // v2, likewise
 
 std::uint64_t number(std::string_view text) {
     std::uint64_t n = 0;
@@ -189,6 +191,13 @@ base::Status Cgroup::set(Limits const& limits) const {
         return s;
     }
     return base::write_knob(cpu_ + "/cpu.cfs_quota_us", quota);
+}
+
+void Cgroup::set(Pace pace) const {
+    if (cpu_.empty()) return;
+    bool const background = pace == Pace::background;
+    if (v2_) (void)base::write_knob(cpu_ + "/cpu.weight", background ? kBackgroundWeight : kNormalWeight);
+    else (void)base::write_knob(cpu_ + "/cpu.shares", background ? kBackgroundShares : kNormalShares);
 }
 
 base::Result<Usage> Cgroup::usage() const {

@@ -27,6 +27,10 @@ struct CgroupTree {
     void remove() const;                                ///< our groups, where they are empty
 };
 
+/// How much of the processor a group gets beside others that want it too: what is made for later leaves it to those who work.
+/// Never nothing: it may hold a lock of the kernel that they wait for.
+enum class Pace { background, normal };
+
 /// One sandbox's group in every hierarchy. A value: copies mean the same group.
 class Cgroup {
   public:
@@ -35,6 +39,7 @@ class Cgroup {
 
     base::Status create(Limits const&) const;
     base::Status set(Limits const&) const;
+    void set(Pace) const;                      ///< best effort: not every machine has the controller
     std::vector<std::string> const& directories() const { return directories_; }
     Freezer const& freezer() const { return freezer_; }
     base::Result<Usage> usage() const;

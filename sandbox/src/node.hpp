@@ -59,7 +59,8 @@ class Node : public std::enable_shared_from_this<Node> {
     void pump();
     base::Task<void> boot_for(std::size_t shelf);
     base::Task<base::Result<LivePtr>> boot(Template image);
-    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, Start how);
+    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, Start how, Pace pace);
+    void hurry_boots();                          ///< somebody waits for what boots
     base::Task<void> make_blank(std::size_t shelf);
     LivePtr pop_blank(Shelf&);
     void next_restore();
@@ -97,6 +98,7 @@ class Node : public std::enable_shared_from_this<Node> {
     std::deque<std::shared_ptr<Waiter>> restore_queue_;
     std::vector<Shelf> shelves_;
     std::map<std::string, LivePtr> live_;
+    std::map<std::string, Cgroup> unhurried_;    // of those that boot for the stock, by slot
     asio::steady_timer pump_timer_, promote_timer_, rest_timer_;
     bool filling_ = false, stopping_ = false, let_go_ = false;
     pool::TimePoint last_claim_{};

@@ -43,6 +43,6 @@ Step decide(std::vector<Shelf> const& shelves, Situation const& s);
 /// Doubles from half a second to a minute; `jitter` in [0, 1) spreads it by a quarter either way.
 base::milliseconds back_off(int failures, double jitter);
 
-inline constexpr base::milliseconds kQuiet{60};
+inline constexpr base::milliseconds kQuiet{250};    // in which the first commands of a new workspace run
 
 }  // namespace sandbox::pool

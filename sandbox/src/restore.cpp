@@ -32,7 +32,7 @@ int Node::starting() const {
 base::Task<void> Node::make_blank(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
-    auto live = co_await start(shelf.image, guest_build_, Start::create);
+    auto live = co_await start(shelf.image, guest_build_, Start::create, Pace::background);
     --shelf.making;
     if (let_go_) co_return;
     if (live && (*live)->alive() && (*live)->freeze()) {
@@ -67,7 +67,7 @@ base::Task<base::Result<Node::LivePtr>> Node::blank_for(Shelf* shelf, std::strin
     if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf, Start::create))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
     ++unlisted_blanks_;
-    auto live = co_await start(shelf->image, guest_build, Start::create);
+    auto live = co_await start(shelf->image, guest_build, Start::create, Pace::normal);
     --unlisted_blanks_;
     co_return live;
 }
@@ -150,6 +150,7 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
         co_return error(errc::unavailable, failed.message());    // whatever it was, the image is not to blame
     }
     auto const one = *live;
+    one->hurry();
     base::Status outcome = one->slot().mark_claimed();
     if (outcome && request.chosen) {
         outcome = co_await request.chosen(one->slot_id());

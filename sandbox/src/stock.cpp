@@ -14,7 +14,7 @@ using base::milliseconds;
 
 namespace {
 
-constexpr milliseconds kPromoteAfter{5};         // lets the claim that took a sandbox finish first
+constexpr milliseconds kPromoteAfter{200};       // waking another costs what was just claimed milliseconds of its first work
 
 double random_fraction() {
     auto const bytes = base::random_bytes(2);
@@ -47,6 +47,7 @@ Node::LivePtr Node::pop(Shelf& shelf) {
 base::Result<Taken> Node::hand_out(LivePtr live, bool warm) {
     last_claim_ = base::Clock::now();
     rest_later();
+    live->hurry();
     // Before anyone can use it: a later server must never take it for an unused one.
     if (auto s = live->slot().mark_claimed(); !s) {
         discard(std::move(live));
@@ -77,6 +78,7 @@ base::Task<base::Result<Taken>> Node::take(std::string name) {
 
     auto const waiter = std::make_shared<Waiter>(io_);
     shelf->waiters.push_back(waiter);
+    hurry_boots();
     pump();
     // Those before us boot first, a few at a time, each within its limit.
     auto const turns = static_cast<int>(shelf->waiters.size()) / std::max(1, options_.max_boots) + 2;
@@ -258,7 +260,9 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     auto const self = shared_from_this();
     auto const began = base::Clock::now();
     auto const what = "start a sandbox of template " + image.name;
-    auto live = co_await start(std::move(image), guest_build_, Start::run);
+    auto const* shelf = shelf_of(image.name);
+    auto const pace = shelf && !shelf->waiters.empty() ? Pace::normal : Pace::background;
+    auto live = co_await start(std::move(image), guest_build_, Start::run, pace);
     if (!live) co_return base::wrap(live.error(), what);
     auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
     auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
@@ -272,8 +276,9 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     co_return base::wrap(answered.error(), what);
 }
 
-// Up to a running sandbox that is listed; what it does next is the caller's.
-base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, Start how) {
+// Up to a running sentry that is listed; what it does next is the caller's.
+base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, Start how,
+                                                       Pace pace) {
     auto const self = shared_from_this();
     Slot const slot(slots_, Slot::new_id());
     Cgroup const cgroup(tree_, slot.id);
@@ -292,6 +297,10 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
         return cgroup.create(self->options_.default_limits);
     };
     base::Status outcome = co_await base::blocking(pool_, prepare);
+    if (pace == Pace::background) {
+        cgroup.set(Pace::background);
+        unhurried_.emplace(slot.id, cgroup);
+    }
     if (outcome) {
         auto sentry = co_await runtime_->boot(slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
@@ -302,6 +311,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
             outcome = sentry.error();
         }
     }
+    unhurried_.erase(slot.id);
     if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
     if (outcome) {
         auto watched = watch(slot, record, true);
@@ -312,6 +322,11 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
     auto undone = co_await base::blocking(pool_, undo);
     if (!undone) last_boot_error_ = undone.error().message();
     co_return outcome.error();
+}
+
+void Node::hurry_boots() {
+    for (auto const& [id, cgroup] : unhurried_) cgroup.set(Pace::normal);
+    unhurried_.clear();
 }
 
 void Node::start_filling() {

@@ -142,7 +142,6 @@ Task<Result<std::shared_ptr<workspace::Volume>>> own_volume(Launchpad& pad, std:
     if (volume || !base::is(volume.error(), base::errc::not_found)) co_return volume;
     auto made = co_await pad.volumes.create(id, bytes);
     if (!made) co_return made.error();
-    if (auto settled = co_await pad.volumes.settle(); !settled) co_return settled.error();
     co_return made;
 }
 

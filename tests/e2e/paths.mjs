@@ -6,7 +6,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { volumes } from './lib/remains.mjs';
+import { recordedVolumes, volumeOf, volumes } from './lib/remains.mjs';
 import { suite } from './lib/suite.mjs';
 import { HttpClient } from './lib/wire.mjs';
 
@@ -58,7 +58,7 @@ suite((berth) => {
     const harmless = () => {
         assert.equal(snapshot(outside), before, 'the host was changed');
         // A volume's own directory, above what the tools may see.
-        const volume = join(berth().data, 'volumes', id, 'fs');
+        const volume = volumeOf(berth().data, id);
         const ours = ['.berth-staging', 'home', 'lost+found', 'workspace'];
         assert.deepEqual(readdirSync(volume).filter((name) => !ours.includes(name)), []);
         assert.ok(statSync(join(volume, 'home')).isDirectory() && statSync(join(volume, 'workspace')).isDirectory());
@@ -125,7 +125,7 @@ suite((berth) => {
             up: '../..', home: '../../home', upper: '../../../..',
         };
         await shell('mkdir -p links moves copies');
-        const volume = join(berth().data, 'volumes', id, 'fs', 'workspace');
+        const volume = join(volumeOf(berth().data, id), 'workspace');
         for (const [name, target] of Object.entries(targets)) {
             // As `ln -s` inside makes it; from here, since some tools take it away.
             const link = join(volume, 'links', name);
@@ -177,7 +177,7 @@ suite((berth) => {
             }
         }
         // Should one get onto the volume all the same, it is not touched either.
-        const real = join(berth().data, 'volumes', id, 'fs', 'workspace', 'nofiles');
+        const real = join(volumeOf(berth().data, id), 'workspace', 'nofiles');
         execFileSync('mkfifo', [join(real, 'fifo')]);
         execFileSync('mkfifo', [join(real, 'read-fifo')]);
         execFileSync('mknod', [join(real, 'null'), 'c', '1', '3']);
@@ -307,7 +307,9 @@ suite((berth) => {
             assert.match(answer.text, /files/, answer.text);
         }
         assert.deepEqual(await all(), there, 'a refused one is there all the same');
-        assert.deepEqual(volumes(berth().data).filter((name) => !name.startsWith('.')).sort(), there.sort());
+        const named = new Set(recordedVolumes(berth().data).values());
+        const unnamed = volumes(berth().data).filter((name) => !name.startsWith('.') && !named.has(name));
+        assert.ok(unnamed.length <= 4, `more than the stock belongs to nobody: ${unnamed}`);
         const made = await client.call('workspace_create', { files: { '/workspace/deep/er/file': 'deep', 'a//b/./c': 'plain' } });
         assert.ok(!made.failed, made.text);
         const { workspace_id } = made.structured;
@@ -367,7 +369,7 @@ print("racing", flush=True)
         const stopped = await client.call('stop_process', { process_id, signal: 'KILL', grace_ms: 0 });
         assert.ok(!stopped.failed, stopped.text);
         // A link may have been copied as a link; what was read through one would be a file with the secret in it.
-        const volume = join(berth().data, 'volumes', id, 'fs');
+        const volume = volumeOf(berth().data, id);
         const { stdout } = spawnSync('find', [volume, '-type', 'f', '-exec', 'grep', '-l', secret, '{}', ';'], { encoding: 'utf8' });
         assert.equal(stdout, '');
     });

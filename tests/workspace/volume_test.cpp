@@ -43,6 +43,7 @@ TEST_CASE("volumes of either kind") {
         CHECK(base::is(f.remove(id).error(), errc::invalid));
     }
     CHECK(base::is(f.io.run(f.store->create("tiny", 1000)).error(), errc::invalid));
+    CHECK(base::is(f.io.run(f.store->take(1000)).error(), errc::invalid));
     CHECK(f.remove("one").has_value());
     CHECK(f.remove("one").has_value());
     CHECK(base::is(f.open("one").error(), errc::not_found));
@@ -143,9 +144,10 @@ TEST_CASE("the stock") {
     Fixture f(true, 2);
     f.store->start_stocking();
     f.until_stocked(2);
-    CHECK(f.entries(".stock-") == 2);
+    CHECK(f.entries("v-") == 2);
     SUBCASE("gives its volumes away and fills up again") {
-        auto a = f.create("a"), b = f.create("b"), c = f.create("c"), d = f.create("other-size", kSize * 2);
+        auto a = f.take(), b = f.take(), c = f.take(), d = f.take(kSize * 2);
+        CHECK(f.store->usage_of(d->id()).value().bytes_limit > f.store->usage_of(a->id()).value().bytes_limit);
         REQUIRE(put(*a, "x", "from a"));
         CHECK_FALSE(b->files().stat("x").has_value());
         CHECK(a->host_directory() != b->host_directory());
@@ -153,18 +155,34 @@ TEST_CASE("the stock") {
         f.until_stocked(6);
         CHECK(f.mounts() == 6);
     }
-    SUBCASE("does not lose a volume to a taken name") {
+    SUBCASE("is apart from volumes that are made under a name") {
         auto a = f.create("a");
+        CHECK(f.entries("v-") == 2);
         CHECK(base::is(f.io.run(f.store->create("a", kSize)).error(), errc::exists));
         CHECK(put(*a, "x", "still there"));
     }
-    SUBCASE("a created volume survives the host's crash: it opens from its image alone") {
+    SUBCASE("what it gave survives the host's crash: it opens from its image alone") {
+        std::string id;
         {
-            auto a = f.create("a");
+            auto a = f.take();
+            id = a->id();
             REQUIRE(put(*a, "x", "durable"));
         }
-        CHECK(f.release("a").has_value());
-        CHECK(f.open("a").value()->files().read("x", 10).value() == "durable");
+        CHECK(f.release(id).has_value());
+        CHECK(f.open(id).value()->files().read("x", 10).value() == "durable");
+    }
+    SUBCASE("goes when a crash left it, and what it gave stays where a record names it") {
+        auto given = f.take();
+        auto const id = given->id();
+        f.until_stocked(3);
+        auto crashed = std::move(f.store);
+        f.start(true, 0);
+        CHECK(f.io.run(f.store->recover({id})) == 2);
+        CHECK(f.entries("") == 1);
+        f.io.run(crashed->stop(false));
+        crashed.reset();
+        given.reset();
+        CHECK(f.open(id).has_value());
     }
 }
 

@@ -50,6 +50,7 @@ struct Fixture {
     std::shared_ptr<Volume> create(std::string const& id, std::uint64_t bytes = kSize) {
         return io.run(store->create(id, bytes)).value();
     }
+    std::shared_ptr<Volume> take(std::uint64_t bytes = kSize) { return io.run(store->take(bytes)).value(); }
     base::Result<std::shared_ptr<Volume>> open(std::string const& id) {
         return io.run(store->open_volume(id));
     }
@@ -67,7 +68,7 @@ struct Fixture {
         return n;
     }
     void until_stocked(std::size_t n) {
-        for (int i = 0; i < 600 && mounts() < static_cast<int>(n); ++i)
+        for (int i = 0; i < 600 && (mounts() < static_cast<int>(n) || entries(".stock-") > 0); ++i)
             io.context.restart(), io.context.run_for(std::chrono::milliseconds(50));
     }
 };

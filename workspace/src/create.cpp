@@ -152,7 +152,6 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     record.name = request.name;
     record.owner = owner;
     record.template_name = template_name;
-    record.volume = record.id;
     record.settings = to_json(*settings);
     record.idempotency_key = request.idempotency_key;
     record.request_hash = request.request_hash;
@@ -164,12 +163,13 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     held.reset();
 
     auto [taken, volume] =
-        co_await (take(template_name, kNewSandbox) && volumes.create(w->record.volume, w->settings.disk_bytes));
+        co_await (take(template_name, kNewSandbox) && volumes.take(w->settings.disk_bytes));
     Status made;
     if (!taken)
         made = taken.error();
     else if (!volume)
         made = volume.error();
+    if (volume) w->record.volume = (*volume)->id();
     if (!made && taken) (void)co_await taken->sandbox->destroy();
     bool const warm = taken && taken->warm;
     Created created;
@@ -180,7 +180,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         auto const failed = made.error();
         table.erase(w->record.id);
         w->happens(Event::remove);
-        (void)co_await volumes.remove(w->record.volume);
+        if (volume) (void)co_await volumes.remove(w->record.volume);
         co_return failed;
     }
     w->used();

@@ -71,9 +71,8 @@ Status Workspaces::Impl::equip(Ptr const& w) {
     return {};
 }
 
-// Puts the claimed sandbox to work. The flushes (of the volume's name, then of the record of it) run beside the
-// mount and the guest's round trip: a crash before the commit leaves a slot and a volume that nothing names, which the
-// next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a
+// Puts the claimed sandbox to work. The record's flush runs beside the mount and the guest's round trip: a crash before
+// the commit leaves a slot and a volume that nothing names, which the next start removes, and nothing was promised yet. One that gets files is recorded once it has them all: a
 // repeat of the request after a crash must not find it half furnished.
 Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume,
                                      First const* first) {
@@ -94,23 +93,17 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
         if (!configured) co_return configured;
         co_return self->equip(target);
     };
-    // A new volume's name is durable before a record names it.
-    auto insert = [](Impl* self, Ptr target) -> Task<Status> {
-        auto settled = co_await self->volumes.settle();
-        if (!settled) co_return settled;
-        co_return co_await self->records.insert_workspace(target->record);
-    };
     Status prepared, committed;
     bool stored = false;
     if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
         prepared = co_await prepare(this, w, volume);
         if (prepared) prepared = co_await furnish(w, first->request, first->caller, first->note);
         if (prepared) {
-            committed = co_await insert(this, w);
+            committed = co_await records.insert_workspace(w->record);
             stored = committed.has_value();
         }
     } else {
-        auto commit = first ? insert(this, w) : records.update_workspace(w->record);
+        auto commit = first ? records.insert_workspace(w->record) : records.update_workspace(w->record);
         auto [written, done] = co_await (std::move(commit) && prepare(this, w, volume));
         prepared = done;
         committed = written;

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 
 const numbers = (directory) => readdirSync(directory).filter((name) => /^\d+$/.test(name)).map(Number);
 
@@ -61,6 +62,19 @@ export function groupParents(data) {
 export const slots = (data) => names(join(data, 'sandboxes', 'slots'));
 export const volumes = (data) => names(join(data, 'volumes'));
 
+/** The volume of each workspace and snapshot, by the server's own records. */
+export function recordedVolumes(data) {
+    const records = new DatabaseSync(join(data, 'registry.sqlite'), { readOnly: true });
+    try {
+        return new Map(records.prepare('SELECT id, volume FROM workspaces UNION ALL SELECT id, volume FROM snapshots').all().map(({ id, volume }) => [id, volume]));
+    } finally {
+        records.close();
+    }
+}
+
+/** Where the host has a workspace's files. */
+export const volumeOf = (data, workspace) => join(data, 'volumes', recordedVolumes(data).get(workspace), 'fs');
+
 /** { memory, peak, descriptors, threads } of a process; memory in bytes. */
 export function use(pid) {
     const status = text(`/proc/${pid}/status`);
@@ -83,12 +97,14 @@ export async function unaccounted(berth, workspaces, snapshots = 0) {
         if (!slot.has(name)) return `process ${pid}: ${command}`;
     }
     const volume = new Set(volumes(berth.data));
-    // The first one of a workspace has its name; those of snapshots, forks and restored ones have names of their own.
-    const whole = [...volume].filter((name) => !name.startsWith('.'));
-    for (const name of whole) if (!name.startsWith('v-') && !workspaces.has(name)) return `volume ${name}`;
-    if (whole.length !== workspaces.size + snapshots) {
-        return `volumes ${whole} for ${[...workspaces]} and ${snapshots} snapshots`;
+    const recorded = recordedVolumes(berth.data);
+    for (const name of recorded.values()) if (!volume.has(name)) return `no volume ${name}`;
+    if (recorded.size !== workspaces.size + snapshots) {
+        return `records of volumes ${[...recorded]} for ${[...workspaces]} and ${snapshots} snapshots`;
     }
+    const named = new Set(recorded.values());
+    const stock = [...volume].filter((name) => !named.has(name));
+    if (stock.length > 4) return `volumes ${stock}`;
     for (const point of [...mounts(`${berth.data}/volumes`), ...loops(`${berth.data}/volumes`)]) {
         const name = point.slice(`${berth.data}/volumes/`.length).split('/')[0];
         if (!volume.has(name)) return `mount or loop device of ${point}`;
@@ -101,7 +117,5 @@ export async function unaccounted(berth, workspaces, snapshots = 0) {
     const metrics = await (await fetch(berth.url.replace('/mcp', '/metrics'), { headers })).text();
     const known = Number(metrics.match(/^berth_sandboxes (\d+)$/m)[1]);
     if (known !== slot.size) return `${slot.size} slots, of which the server knows ${known}`;
-    const stock = [...volume].filter((name) => name.startsWith('.'));
-    if (stock.length > 4) return `volumes ${stock}`;
     return '';
 }

@@ -34,7 +34,7 @@ struct VolumeCopy {
     bool shared = false;                               ///< by reflink, so that it took no time
 };
 
-/// Owns DIR/volumes: images, their loop devices and mounts. A stock of new, mounted volumes of the default size makes `create` a rename.
+/// Owns DIR/volumes: images, their loop devices and mounts. A stock of new, mounted, durable volumes of the default size makes `take` touch nothing.
 /// Where loop devices cannot be had, volumes are plain directories without a hard quota, and `quota_enforced()` says so.
 /// Threads: the I/O thread; the slow parts run on the pool.
 class VolumeStore {
@@ -48,11 +48,11 @@ class VolumeStore {
     virtual ~VolumeStore() = default;
     static base::Result<std::unique_ptr<VolumeStore>> open(asio::io_context&, base::BlockingPool&, Options);
 
-    /// A new volume under this id, mounted. From the stock when it is of the default size: no process and no flush; `settle`
-    /// comes before a record names it. errc::exists when the id is taken.
+    /// A new volume with an id of its own, mounted and durable: a record may name it at once. From the stock when it is of the
+    /// default size, or when `bytes` is 0.
+    virtual base::Task<base::Result<std::shared_ptr<Volume>>> take(std::uint64_t bytes) = 0;
+    /// The same under this id, made anew. errc::exists when the id is taken.
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) = 0;
-    /// Makes the names that `create` gave durable. Apart from it, so that it runs beside what else a claim waits for.
-    virtual base::Task<base::Status> settle() = 0;
     /// Mounts it when it is not; one mount however many callers. errc::not_found, errc::corrupt (fsck could not repair it).
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> open_volume(std::string id) = 0;
     /// A new volume `to` with the content of `from` at one instant, durable, not mounted. Writers to a mounted image wait

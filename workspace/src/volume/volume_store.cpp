@@ -100,12 +100,11 @@ class Store final : public VolumeStore {
         stocker_ended_.expires_at(base::Clock::time_point::max());
     }
 
+    Task<Result<std::shared_ptr<Volume>>> take(std::uint64_t bytes) override {
+        return base::uncancelled(take_now(bytes));
+    }
     Task<Result<std::shared_ptr<Volume>>> create(std::string id, std::uint64_t bytes) override {
         return base::uncancelled(create_now(std::move(id), bytes));
-    }
-    Task<Status> settle() override {
-        auto flush = [top = options_.directory] { return vd::sync_directory(top); };
-        co_return co_await base::blocking(pool_, std::move(flush));
     }
     Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
         return base::uncancelled(open_now(std::move(id)));
@@ -143,7 +142,7 @@ class Store final : public VolumeStore {
         stock_wanted_.cancel();
         while (stocking_) co_await stocker_ended_.async_wait(base::as_tuple);
         while (!stock_.empty()) {
-            auto const directory = std::move(stock_.front().directory);
+            auto const directory = directory_of(stock_.front()->id());
             stock_.pop_front();  // with it its descriptors
             auto destroy = [directory] { return vd::destroy(directory); };
             (void)co_await base::blocking(pool_, std::move(destroy));
@@ -157,11 +156,6 @@ class Store final : public VolumeStore {
     bool quota_enforced() const override { return images_.value_or(true); }
 
   private:
-    struct Stocked {
-        std::string directory;
-        Open volume;
-    };
-
     std::string directory_of(std::string const& id) const { return options_.directory + "/" + id; }
     std::string fresh(char const* prefix) const {
         return options_.directory + "/" + prefix + base::random_id(10);
@@ -194,10 +188,9 @@ class Store final : public VolumeStore {
                 stock_.size() < wanted && stock_.size() * 2 > wanted && base::Clock::now() < due) {
                 stock_wanted_.expires_at(due);
             } else if (stock_.size() < wanted) {
-                auto const directory = fresh(kUnowned);
-                auto made = co_await make(directory, options_.default_bytes);
+                auto made = co_await make_named("v-" + base::random_id(16), options_.default_bytes);
                 if (made) {
-                    stock_.push_back({directory, std::move(*made)});
+                    stock_.push_back(std::move(*made));
                     continue;
                 }
                 // The next `create` meets the same failure and reports it.
@@ -209,48 +202,57 @@ class Store final : public VolumeStore {
         }
     }
 
-    Task<Result<std::shared_ptr<Volume>>> create_now(std::string id, std::uint64_t bytes) {
-        if (auto ok = check_id(id); !ok) co_return ok.error();
-        if (bytes == 0) bytes = options_.default_bytes;
-        if (bytes < kMinBytes || bytes > kMaxBytes)
-            co_return error(errc::invalid,
-                            "a volume has 16 MiB to 16 TiB, not " + std::to_string(bytes) + " bytes");
-        bytes = (bytes + 4095) / 4096 * 4096;
-        auto turn = co_await turns_.take(id);
-        if (!turn) co_return turn.error();
-
-        Stocked stocked;
-        if (bytes == options_.default_bytes && !stock_.empty()) {
-            stocked = std::move(stock_.front());
-            stock_.pop_front();
-            last_claim_ = base::Clock::now();
-            stock_wanted_.cancel();
-        } else {
-            stocked.directory = fresh(kUnowned);
-            auto made = co_await make(stocked.directory, bytes);
-            if (!made) co_return made.error();
-            stocked.volume = std::move(*made);
-        }
-
-        // Image and mount take their name in one rename; the contents were flushed when the volume was made.
-        auto const from = stocked.directory, to = directory_of(id);
-        auto name = [from, to]() -> Status {
-            if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) < 0) {
-                if (errno == EEXIST) return error(errc::exists, "the volume exists already");
-                return base::errno_error("name the volume " + to);
-            }
-            return {};
+    // Made aside: what a crash leaves of it is never taken for a volume.
+    Task<Result<Open>> make_named(std::string id, std::uint64_t bytes) {
+        auto const aside = fresh(kUnowned), top = options_.directory, place = directory_of(id);
+        auto made = co_await make(aside, bytes);
+        if (!made) co_return made;
+        auto name = [aside, top, place]() -> Status {
+            if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) == 0)
+                return vd::sync_directory(top);
+            if (errno == EEXIST) return error(errc::exists, "the volume exists already");
+            return base::errno_error("name the volume " + place);
         };
         auto named = co_await base::blocking(pool_, std::move(name));
-        if (!named) {
-            stocked.volume.reset();
-            auto clean = [from] { return vd::destroy(from); };
-            (void)co_await base::blocking(pool_, std::move(clean));
-            co_return base::wrap(named.error(), "create volume " + id);
+        if (named) {
+            (*made)->rename(id, place + "/fs");
+            co_return made;
         }
-        stocked.volume->rename(id, to + "/fs");
-        open_[id] = stocked.volume;
-        co_return std::shared_ptr<Volume>(std::move(stocked.volume));
+        made = named.error();  // with it its descriptors
+        auto clean = [aside] { return vd::destroy(aside); };
+        (void)co_await base::blocking(pool_, std::move(clean));
+        co_return base::wrap(named.error(), "create volume " + id);
+    }
+
+    Result<std::uint64_t> whole_blocks(std::uint64_t bytes) const {
+        if (bytes == 0) return options_.default_bytes;
+        if (bytes >= kMinBytes && bytes <= kMaxBytes) return (bytes + 4095) / 4096 * 4096;
+        return error(errc::invalid, "a volume has 16 MiB to 16 TiB, not " + std::to_string(bytes) + " bytes");
+    }
+
+    Task<Result<std::shared_ptr<Volume>>> take_now(std::uint64_t bytes) {
+        auto const size = whole_blocks(bytes);
+        if (!size) co_return size.error();
+        if (*size != options_.default_bytes || stock_.empty())
+            co_return co_await create_now("v-" + base::random_id(16), *size);
+        auto volume = std::move(stock_.front());
+        stock_.pop_front();
+        last_claim_ = base::Clock::now();
+        stock_wanted_.cancel();
+        open_[volume->id()] = volume;
+        co_return std::shared_ptr<Volume>(std::move(volume));
+    }
+
+    Task<Result<std::shared_ptr<Volume>>> create_now(std::string id, std::uint64_t bytes) {
+        if (auto ok = check_id(id); !ok) co_return ok.error();
+        auto const size = whole_blocks(bytes);
+        if (!size) co_return size.error();
+        auto turn = co_await turns_.take(id);
+        if (!turn) co_return turn.error();
+        auto made = co_await make_named(id, *size);
+        if (!made) co_return made.error();
+        open_[id] = *made;
+        co_return std::shared_ptr<Volume>(std::move(*made));
     }
 
     Task<Result<std::shared_ptr<Volume>>> open_now(std::string id) {
@@ -347,7 +349,7 @@ class Store final : public VolumeStore {
 
     Task<int> recover_now(std::set<std::string> known) {
         // Not what this process holds: recover may run after the stock was started.
-        for (auto const& stocked : stock_) known.insert(std::filesystem::path(stocked.directory).filename());
+        for (auto const& stocked : stock_) known.insert(stocked->id());
         for (auto const& [id, volume] : open_) known.insert(id);
         auto const top = options_.directory;
         auto sweep = [top, known = std::move(known)] {
@@ -374,7 +376,7 @@ class Store final : public VolumeStore {
     std::optional<bool> images_;  // whether they can be had here; known once the first was tried
     bool stopping_ = false, stocking_ = false;
     asio::steady_timer stock_wanted_, stocker_ended_;
-    std::deque<Stocked> stock_;
+    std::deque<Open> stock_;
     base::Clock::time_point last_claim_{};
     std::map<std::string, Open> open_;
     Turns turns_;

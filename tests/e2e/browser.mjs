@@ -1,18 +1,10 @@
 // Previews in a real browser: Debian's Chromium over the real proxy: a private link, hot reload after an edit through a
-// tool, socket.io, two browsers and a revocation, a frame on another origin. Takes a picture for the curious.
+// tool, socket.io, two browsers, an expiry and a revocation, a frame on another origin. Takes a picture for the curious.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { v2 } from './lib/clients.mjs';
-import { suite } from './lib/suite.mjs';
-
-// Both are brought by scripts/setup-suites.
-const packages = join(dirname(process.env.BERTH_NODE_TOOLS ?? 'build/node'), 'browser');
-const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/snap/bin/chromium'].find(existsSync);
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { browsing, packages } from './lib/browsing.mjs';
 
 const app = {
     'index.html': '<!doctype html><title>Shop</title><link rel="icon" href="data:,"><div id="root"></div><script type="module" src="/src/main.jsx"></script>',
@@ -44,61 +36,11 @@ server.listen(3000);
 `,
 };
 
-function why() {
-    if (!chromium) return 'Chromium is missing (scripts/setup-suites)';
-    return existsSync(join(packages, 'node_modules', 'playwright-core')) ? '' : `${packages} is missing (scripts/setup-suites)`;
-}
+const commands = ['node node_modules/vite/bin/vite.js --port 5173 --strictPort', 'node chat.cjs'];
 
-suite((berth) => {
-    if (why()) {
-        test('the whole file', { skip: why() }, () => {});
-        return;
-    }
+browsing(app, commands, (with_) => {
+    const { call, edit, link, shows, visitor } = with_;
     const limit = { timeout: 200_000 };
-    let browser, call, workspace_id;
-    const link = async (port) => {
-        const made = await call('get_preview_url', { workspace_id, port, wait_ready_ms: 45_000 });
-        assert.equal(made.ready, true, made.hint);
-        return made;
-    };
-
-    before(async () => {
-        const { chromium: driver } = createRequire(join(packages, 'package.json'))('playwright-core');
-        // Root cannot use Chromium's own sandbox. What it opens here is this file's.
-        browser = await driver.launch({ executablePath: chromium, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
-        const all = Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,files,preview` } });
-        const client = await v2(all, 'http', { pin: '2026-07-28' });
-        call = async (name, args) => {
-            const answer = await client.call(name, args);
-            assert.ok(!answer.failed, `${name}: ${answer.text}`);
-            return answer.structured;
-        };
-        ({ workspace_id } = await call('workspace_create', { files: app }));
-        const { url } = await call('get_transfer_url', { workspace_id, path: 'modules.tar', direction: 'upload' });
-        const archive = join(berth().directory, 'modules.tar');
-        execFileSync('tar', ['-cf', archive, '-C', packages, '--exclude=playwright-core', 'node_modules']);
-        const sent = await fetch(url, { method: 'PUT', body: readFileSync(archive) });
-        assert.equal(sent.status, 201);
-        const unpacked = await call('run_command', { workspace_id, command: 'tar -xf modules.tar && rm modules.tar' });
-        assert.equal(unpacked.exit_code, 0, unpacked.output);
-        for (const command of ['node node_modules/vite/bin/vite.js --port 5173 --strictPort', 'node chat.cjs']) {
-            await call('run_command', { workspace_id, command, background: true });
-        }
-    });
-    after(async () => { await browser?.close(); });
-
-    /** A page in a browser profile of its own, with what its console said. */
-    const visitor = async () => {
-        const context = await browser.newContext({ viewport: { width: 640, height: 300 } });
-        const page = await context.newPage();
-        page.said = [];
-        page.on('console', (line) => page.said.push(`${line.type()}: ${line.text()}`));
-        page.on('pageerror', (error) => page.said.push(`error: ${error.message}`));
-        return page;
-    };
-    const shows = (page, selector, text) => page.waitForFunction(
-        ([where, what]) => document.querySelector(where)?.textContent.includes(what), [selector, text], { timeout: 60_000 })
-        .catch((error) => { throw new Error(`${selector} never showed "${text}":\n${page.said.join('\n')}\n${error.message}`); });
 
     test('Vite and React: a private link, then a hot reload after edit_file that keeps the state', limit, async () => {
         const made = await link(5173);
@@ -109,8 +51,7 @@ suite((berth) => {
         await page.click('button');
         await shows(page, 'button', 'count 1');
         await page.evaluate(() => { window.stayed = true; });
-        await call('edit_file', { workspace_id, path: 'src/App.jsx',
-            edits: [{ old_string: 'Hello one', new_string: 'Hello two' }] });
+        await edit('src/App.jsx', 'Hello one', 'Hello two');
         await shows(page, 'h1', 'Hello two');
         assert.equal(await page.evaluate(() => window.stayed), true);    // not loaded anew
         assert.equal(await page.textContent('button'), 'count 1');
@@ -138,7 +79,7 @@ suite((berth) => {
             await page.goto(made.url);
             await page.waitForFunction(() => socket.io.engine?.transport?.name === 'websocket', undefined, { timeout: 60_000 });
         }
-        await call('preview_revoke', { workspace_id, port: 3000 });
+        await call('preview_revoke', { workspace_id: with_.workspace_id, port: 3000 });
         for (const page of pages) {
             await shows(page, '#said', 'gone');                            // the open WebSocket
             const answer = await page.reload();
@@ -147,6 +88,20 @@ suite((berth) => {
         const stranger = await visitor();
         assert.ok([401, 403].includes((await stranger.goto(made.url)).status()));      // the link itself, too
         for (const page of [...pages, stranger]) await page.context().close();
+    });
+
+    test('a private link opens twice while it lasts; after its end neither the link nor what it opened does', limit, async () => {
+        const made = await link(3000, { expires_s: 15 });
+        const end = Date.now() + 15_000;
+        const first = await visitor(), second = await visitor();
+        for (const page of [first, second]) assert.equal((await page.goto(made.url)).status(), 200);
+        await new Promise((done) => { setTimeout(done, end - Date.now() + 1000); });
+        assert.equal((await first.reload()).status(), 401);        // the browser has forgotten the cookie by itself
+        assert.equal((await second.goto(made.url)).status(), 403);
+        assert.match(await second.textContent('body'), /expired/);
+        const again = await link(3000);       // a new link opens it again, in the same browser
+        assert.equal((await first.goto(again.url)).status(), 200);
+        for (const page of [first, second]) await page.context().close();
     });
 
     test('a frame on a page of another origin shows the application', limit, async () => {

@@ -74,9 +74,15 @@ Lab::Workspace Lab::workspace() {
 }
 
 std::string Lab::host_files(Workspace const& workspace) {
-    auto directory = server().data() + "/volumes/" + workspace.id() + "/fs/workspace";
-    if (!std::filesystem::is_directory(directory)) throw Failure("no files of the workspace at " + directory);
-    return directory;
+    // A volume has a name of its own; a file that only this workspace has tells which one it is.
+    auto const marker = workspace.id() + ".marker";
+    (void)client().call("write_file", {{"workspace_id", workspace.id()}, {"path", marker}, {"content", ""}});
+    auto const volumes = server().data() + "/volumes";
+    for (auto const& volume : std::filesystem::directory_iterator(volumes)) {
+        auto const directory = volume.path().string() + "/fs/workspace";
+        if (std::filesystem::exists(directory + "/" + marker)) return directory;
+    }
+    throw Failure("no files of workspace " + workspace.id() + " below " + volumes);
 }
 
 }  // namespace bench

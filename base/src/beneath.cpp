@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -278,6 +279,22 @@ Result<std::string> Beneath::read(std::string_view path, std::size_t max) const 
     auto fd = open_file(path);
     if (!fd) return fd.error();
     return sys::read_all(fd->get(), max, std::string(path));
+}
+
+std::optional<std::string> Beneath::read_cached(std::string_view path, std::size_t max) const {
+    if (!check(path)) return std::nullopt;
+    open_how how{};
+    how.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
+    std::string const terminated(path);
+    UniqueFd const fd(static_cast<int>(::syscall(SYS_openat2, root_.get(), terminated.c_str(), &how, sizeof how)));
+    struct stat st{};
+    if (!fd || ::fstat(fd.get(), &st) < 0 || !S_ISREG(st.st_mode) || static_cast<std::uint64_t>(st.st_size) > max)
+        return std::nullopt;
+    std::string bytes(static_cast<std::size_t>(st.st_size), '\0');
+    iovec const whole{bytes.data(), bytes.size()};
+    if (::preadv2(fd.get(), &whole, 1, 0, RWF_NOWAIT) != static_cast<ssize_t>(bytes.size())) return std::nullopt;
+    return bytes;
 }
 
 Result<std::vector<Beneath::Entry>> Beneath::list(std::string_view path, std::size_t max, bool& more) const {

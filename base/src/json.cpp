@@ -120,6 +120,11 @@ std::string to_utf8(std::string_view s) {
     std::string out;
     out.reserve(s.size());
     while (!s.empty()) {
+        std::size_t plain = 0;
+        while (plain < s.size() && static_cast<unsigned char>(s[plain]) < 0x80) ++plain;
+        out.append(s.substr(0, plain));
+        s.remove_prefix(plain);
+        if (s.empty()) break;
         auto const n = sequence_length(s);
         if (n == 0) {
             out += "\xEF\xBF\xBD";

@@ -57,6 +57,16 @@ TEST_CASE("paths beneath a directory") {
     Tree t;
     auto const& tree = t.tree;
 
+    SUBCASE("are read at once when the kernel has them in memory") {
+        CHECK(tree.read_cached("dir/file", 6) == "inside");
+        CHECK_FALSE(tree.read_cached("dir/file", 5));
+        Tree::put(t.root + "/empty", "");
+        CHECK(tree.read_cached("empty", 0) == "");
+        t.link("dir/file", "link");
+        CHECK(tree.read_cached("link", 100) == "inside");
+        REQUIRE(::mkfifo((t.root + "/pipe").c_str(), 0600) == 0);
+        for (auto const* path : {"dir", "none", "pipe", "", "dir/file/x"}) CHECK_FALSE(tree.read_cached(path, 100));
+    }
     SUBCASE("never leave it, by whatever name") {
         t.link("/etc", "absolute");
         t.link("../outside", "up");
@@ -68,6 +78,7 @@ TEST_CASE("paths beneath a directory") {
             INFO(path);
             CHECK(fails(tree.open_file(path), errc::denied));
             CHECK(fails(tree.read(path, 100), errc::denied));
+            CHECK_FALSE(tree.read_cached(path, 100));
             CHECK(fails(tree.stat(path), errc::denied));
         }
         bool more = false;

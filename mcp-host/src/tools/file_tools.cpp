@@ -55,6 +55,8 @@ std::optional<std::string> if_sha256(Arguments const& a) {
     return a.has("if_sha256") ? std::optional(a.string("if_sha256")) : std::nullopt;
 }
 
+constexpr std::size_t kReadAtOnce = 32 * 1024;  // on the I/O thread: tens of microseconds
+
 Field const kIfSha{.name = "if_sha256",
                    .description = "Refuse when the file's hash is another; \"\" = must not exist",
                    .max_length = 64};
@@ -98,7 +100,10 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             auto const offset = static_cast<std::uint64_t>(a.integer("offset", 0)),
                        limit = static_cast<std::uint64_t>(a.integer("limit", 0));
             workspace::FileText file;
-            if (place.root) {
+            auto cached = place.root ? place.root->read_cached(place.path, kReadAtOnce) : std::nullopt;
+            if (cached) {
+                file = value_of(workspace::present_text(place.path, std::move(*cached), offset, limit));
+            } else if (place.root) {
                 auto work = [place, offset, limit] {
                     return workspace::read_text(*place.root, place.path, offset, limit);
                 };

@@ -20,12 +20,16 @@ Lab::Lab(Options options, Scratch const& scratch, Children& children)
 
 std::unique_ptr<ServerUnderTest> Lab::own_server(int ready, int awake, int max_sandboxes) {
     ServeOptions o;
-    o.berth = options_.berth;
-    o.templates = options_.templates;
-    o.directory = scratch_.path("serve-" + std::to_string(++servers_));
     o.ready = ready;
     o.awake = awake;
     o.max_sandboxes = max_sandboxes;
+    return own_server(std::move(o));
+}
+
+std::unique_ptr<ServerUnderTest> Lab::own_server(ServeOptions o) {
+    o.berth = options_.berth;
+    o.templates = options_.templates;
+    o.directory = scratch_.path("serve-" + std::to_string(++servers_));
     return std::make_unique<ServerUnderTest>(children_, std::move(o));
 }
 
@@ -53,6 +57,10 @@ RunscFloor& Lab::runsc() {
         runsc_ = std::make_unique<RunscFloor>(children_, scratch_.path("runsc"),
                                               options_.templates + "/base/rootfs");
     return *runsc_;
+}
+
+std::string Lab::web_program() const {
+    return (std::filesystem::path(options_.berth).parent_path() / "berth-bench-web").string();
 }
 
 Lab::Workspace::Workspace(McpClient& client, base::Json const& created)

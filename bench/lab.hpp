@@ -6,8 +6,10 @@
 #include "scratch.hpp"
 #include "server_under_test.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace bench {
 
@@ -18,25 +20,33 @@ class Lab {
 
     Report& report() { return report_; }
     Options const& options() const { return options_; }
-    /// How many measurements to take: --n when given.
-    int count(int by_default) const { return options_.n > 0 ? options_.n : by_default; }
+    /// How many measurements to take: --n when given, very few with --quick.
+    int count(int by_default) const {
+        return options_.n > 0 ? options_.n : options_.quick ? std::min(by_default, kQuick) : by_default;
+    }
 
     /// The server that most rows share, with the stock that berth ships, and a connection to it.
     ServerUnderTest& server();
     McpClient& client();
     /// Ends it: rows that need the machine's memory or processors for themselves do that first.
     void close_server();
+    /// `options`: program, templates and directory are filled in here.
+    std::unique_ptr<ServerUnderTest> own_server(ServeOptions options);
     std::unique_ptr<ServerUnderTest> own_server(int ready, int awake, int max_sandboxes);
 
     RunscFloor& runsc();
     Peers& peers() { return peers_; }
+    Children& children() { return children_; }
+    /// A path of the run's scratch directory; and berth-bench-web, which is beside the program under test.
+    std::string file(std::string const& name) const { return scratch_.path(name); }
+    std::string web_program() const;
 
     /// A workspace of the shared server; deleted with the object, outside of anything timed.
     class Workspace {
       public:
         Workspace(McpClient& client, base::Json const& created);
         ~Workspace();
-        Workspace(Workspace&&) noexcept = default;
+        Workspace(Workspace&& other) noexcept : client_(other.client_), id_(std::exchange(other.id_, {})) {}
         std::string const& id() const { return id_; }
 
       private:
@@ -48,6 +58,7 @@ class Lab {
     std::string host_files(Workspace const&);
 
   private:
+    static constexpr int kQuick = 2;
     Options options_;
     Scratch const& scratch_;
     Children& children_;

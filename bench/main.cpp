@@ -12,11 +12,15 @@ namespace {
 
 constexpr char const* kHelp = R"(berth-bench: what berth takes, beside what it stands on and what others take.
 
-  berth-bench [--json FILE] [--only ROW]... [--n N] [--density N] [--peers DIR] [--berth FILE] [--templates DIR]
+  berth-bench [--json FILE] [--only ROW]... [--n N] [--quick] [--long] [--density N] [--cycles N]
+              [--peers DIR] [--berth FILE] [--templates DIR]
 
   --json FILE      also writes every line of the table as an array of objects
   --only ROW       measures this row; may be given again
   --n N            measurements of each row, in place of its own number
+  --quick          very few measurements, small ones where rows are long: whether everything works
+  --long           also the row asleep, with 2,000 workspaces
+  --cycles N       also the row cycles, with N cycles; it runs the test program test_hibernation, beside this one
   --density N      also the row density, with N sandboxes (300 with --only density alone)
   --peers DIR      where scripts/bench put the npm servers that are measured beside; without it they are left out
   --berth FILE     the program under test (default: berth beside this one)
@@ -29,7 +33,8 @@ Starts a server of its own on a free port, with a data directory of its own, and
 void print_help() {
     std::fputs(kHelp, stdout);
     for (auto const& row : bench::all_rows())
-        std::printf("  %-15s %s%s\n", row.name, row.help, row.by_default ? "" : " (only when asked for)");
+        std::printf("  %-15s %s%s\n", row.name, row.help,
+                    row.when == bench::Row::When::always ? "" : " (only when asked for)");
 }
 
 std::vector<bench::Row> chosen(bench::Options const& o) {
@@ -40,8 +45,11 @@ std::vector<bench::Row> chosen(bench::Options const& o) {
     std::vector<bench::Row> rows;
     for (auto const& row : all) {
         bool const asked = std::find(o.only.begin(), o.only.end(), row.name) != o.only.end();
-        bool const dense = row.measure == bench::measure_density && o.density > 0;
-        if (asked || dense || (o.only.empty() && row.by_default)) rows.push_back(row);
+        bool const by_number = (row.measure == bench::measure_density && o.density > 0) ||
+                               (row.measure == bench::measure_cycles && o.cycles > 0);
+        bool const by_itself = row.when == bench::Row::When::always ||
+                               (row.when == bench::Row::When::long_run && o.long_run);
+        if (asked || by_number || (o.only.empty() && by_itself)) rows.push_back(row);
     }
     return rows;
 }

@@ -62,6 +62,9 @@ SessionClient::SessionClient(std::uint16_t port) : http_(port) {
     (void)http_.receive();
 }
 
+SessionClient::SessionClient(std::uint16_t port, std::string session, long first_id)
+    : http_(port), session_(std::move(session)), next_id_(first_id) {}
+
 std::string SessionClient::compose_message(base::Json const& message) const {
     std::vector<std::string> fields{"Content-Type: application/json",
                                     "Accept: application/json, text/event-stream"};

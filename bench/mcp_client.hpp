@@ -26,6 +26,9 @@ class McpClient final : public ToolConnection {
 class SessionClient final : public ToolConnection {
   public:
     explicit SessionClient(std::uint16_t port);
+    /// A further connection of the session that another one has begun.
+    SessionClient(std::uint16_t port, std::string session, long first_id);
+    std::string const& session() const { return session_; }
     std::string compose(std::string const& tool, base::Json const& arguments) override;
     void send(std::string const& composed) override { http_.send(composed); }
     std::string receive() override;

@@ -35,14 +35,20 @@ Options parse_options(int argc, char** argv) {
             o.only.push_back(value());
         else if (a == "--n")
             o.n = positive(a, value());
+        else if (a == "--quick")
+            o.quick = true;
+        else if (a == "--long")
+            o.long_run = true;
+        else if (a == "--cycles")
+            o.cycles = positive(a, value());
         else if (a == "--density")
             o.density = positive(a, value());
         else if (a == "--berth")
-            o.berth = value();
+            o.berth = std::filesystem::absolute(value());  // children start elsewhere
         else if (a == "--templates")
-            o.templates = value();
+            o.templates = std::filesystem::absolute(value());
         else if (a == "--peers")
-            o.peers = value();
+            o.peers = std::filesystem::absolute(value());
         else
             throw Failure("unknown option " + a + ": see --help");
     }

@@ -11,7 +11,7 @@ namespace bench {
 namespace {
 
 constexpr base::milliseconds kPeerLife{600'000};
-constexpr std::chrono::seconds kStartLimit{30};
+constexpr std::chrono::seconds kPeerStart{30};
 
 }  // namespace
 
@@ -49,6 +49,20 @@ std::unique_ptr<ToolConnection> Peers::desktop_commander(std::string const& root
         std::vector{"HOME=" + directory_}, directory_ + "/desktop-commander.log");
 }
 
+std::vector<std::string> Peers::everything(std::string const& mark) const {
+    return {node(), package("@modelcontextprotocol/server-everything/dist/index.js"), "stdio", mark};
+}
+
+std::unique_ptr<ToolConnection> Peers::everything_on_stdio(std::string const& mark) {
+    return std::make_unique<StdioPeer>(children_, everything(mark), std::vector{"HOME=" + directory_},
+                                       directory_ + "/everything.log");
+}
+
+std::string Peers::nginx() const {
+    auto file = installed_ + "/nginx/usr/sbin/nginx";
+    return installed() && ::access(file.c_str(), X_OK) == 0 ? file : "";
+}
+
 Peers::SdkServer Peers::sdk_server() {
     SdkServer server;
     server.port = free_port();
@@ -67,7 +81,7 @@ Peers::SdkServer Peers::sdk_server() {
             HttpConnection const reached(server.port);
             break;
         } catch (Failure const&) {
-            if (server.child->ended() || Clock::now() > began + kStartLimit)
+            if (server.child->ended() || Clock::now() > began + kPeerStart)
                 throw Failure("the server of the npm SDK does not start");
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -15,10 +15,22 @@ class Peers {
     Peers(Children&, std::string installed, std::string directory);
 
     bool installed() const { return !installed_.empty(); }
+    std::string const& installed_in() const { return installed_; }
+    std::string const& directory() const { return directory_; }
+    std::string node() const { return installed_ + "/bin/node"; }
+    /// A file of an installed package. Failure when it is not there.
+    std::string package(std::string const& path) const;
     /// @modelcontextprotocol/server-filesystem, and Desktop Commander; both may touch files below `root`
     /// only.
     std::unique_ptr<ToolConnection> filesystem(std::string const& root);
     std::unique_ptr<ToolConnection> desktop_commander(std::string const& root);
+
+    /// @modelcontextprotocol/server-everything on its stdin and stdout: how to start it, and one that runs. `mark` stands on
+    /// its command line.
+    std::vector<std::string> everything(std::string const& mark) const;
+    std::unique_ptr<ToolConnection> everything_on_stdio(std::string const& mark);
+    /// Debian's nginx, "" when scripts/bench has not brought it.
+    std::string nginx() const;
 
     /// A server of the TypeScript SDK over Streamable HTTP with the tool `echo`.
     struct SdkServer {
@@ -30,8 +42,6 @@ class Peers {
     SdkServer sdk_server();
 
   private:
-    std::string node() const { return installed_ + "/bin/node"; }
-    std::string package(std::string const& path) const;
     Children& children_;
     std::string installed_, directory_;
 };

@@ -3,6 +3,7 @@
 namespace bench {
 
 std::vector<Row> const& all_rows() {
+    using When = Row::When;
     static std::vector<Row> const rows{
         {"start", "server start to /readyz, without a stock", measure_start},
         {"memory", "resident memory of a server without sandboxes", measure_memory},
@@ -20,7 +21,19 @@ std::vector<Row> const& all_rows() {
         {"read_rate", "read_file, 4 KiB, calls a second; beside npm servers", measure_read_rate},
         {"http_floor", "a trivial tool over HTTP; beside one of the TypeScript SDK", measure_http_floor},
         {"pool_drained", "workspace_create with nothing in stock; beside runsc run", measure_pool_drained},
-        {"density", "N sandboxes in stock: fill, memory, threads, idle CPU, claims", measure_density, false},
+        {"preview_url", "get_preview_url", measure_preview_url},
+        {"preview", "requests through a preview, and bytes; beside those made inside, and nginx", measure_preview},
+        {"preview_wake", "a request to a hibernated workspace, to its answer", measure_preview_wake},
+        {"server_call", "a community server's tool: one caller, 16, 64; beside its own stdio, and npm gateways",
+         measure_server_call},
+        {"server_memory", "one community server and sixteen; beside npm gateways", measure_server_memory},
+        {"server_wake", "a sleeping community server's tool; beside starting it outside", measure_server_wake},
+        {"images", "memory on disk by the GiB: room and time", measure_images},
+        {"crowd", "200 workspaces of which 40 fit in memory, under Zipf traffic", measure_crowd},
+        {"density", "N sandboxes in stock: fill, memory, threads, idle CPU, claims", measure_density, When::asked},
+        {"asleep", "100 hibernated workspaces, 2,000 with --long: list and wake any; beside ten", measure_asleep,
+         When::long_run},
+        {"cycles", "N self-checking hibernations", measure_cycles, When::asked},
     };
     return rows;
 }

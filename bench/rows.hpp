@@ -10,7 +10,7 @@ struct Row {
     char const* name;
     char const* help;
     void (*measure)(Lab&);
-    bool by_default = true;
+    enum class When { always, asked, long_run } when = When::always;  ///< asked: --only, or an option of its own
 };
 std::vector<Row> const& all_rows();
 
@@ -29,6 +29,16 @@ void measure_http_floor(Lab&);
 void measure_pool_drained(Lab&);
 void measure_start(Lab&);
 void measure_memory(Lab&);
+void measure_crowd(Lab&);
+void measure_images(Lab&);
+void measure_preview(Lab&);
+void measure_preview_url(Lab&);
+void measure_preview_wake(Lab&);
+void measure_server_call(Lab&);
+void measure_server_memory(Lab&);
+void measure_server_wake(Lab&);
 void measure_density(Lab&);
+void measure_asleep(Lab&);
+void measure_cycles(Lab&);
 
 }  // namespace bench

@@ -40,7 +40,7 @@ ServerUnderTest::ServerUnderTest(Children& children, ServeOptions options)
                       "\nlog_level: warn\nmax_sandboxes: " + std::to_string(options_.max_sandboxes) +
                       "\npools:\n    base:\n        ready: " + std::to_string(options_.ready) +
                       "\n        awake: " + std::to_string(options_.awake) +
-                      "\ntoolsets: [core, files, lifecycle]\n";
+                      "\ntoolsets: [" + options_.toolsets + "]\n" + options_.more;
     base::replace_file(config, yaml, 0600).value();
     Streams streams;
     streams.out = base::sys::open(log_, O_WRONLY | O_CREAT | O_APPEND, 0600).value();
@@ -48,6 +48,11 @@ ServerUnderTest::ServerUnderTest(Children& children, ServeOptions options)
     base::Launch launch;
     launch.argv = {options_.berth, "serve", "--data", data_, "--listen", "127.0.0.1:" + std::to_string(port_),
                    "--config",     config};
+    if (!options_.servers.is_null()) {
+        auto const file = options_.directory + "/servers.json";
+        base::replace_file(file, base::dump(options_.servers), 0600).value();
+        launch.argv.insert(launch.argv.end(), {"--servers", file});
+    }
     auto const began = Clock::now();
     child_ = children_.start(std::move(launch), std::move(streams), kLife);
     try {
@@ -111,7 +116,7 @@ std::string ServerUnderTest::metric(std::string const& name) const {
 }
 
 int ServerUnderTest::stock() const { return std::stoi(metric("berth_pool_ready{template=\"base\"}")); }
-std::uint64_t ServerUnderTest::boots() const { return std::stoull(metric("berth_boots_total ")); }
+std::uint64_t ServerUnderTest::boots() const { return counter("berth_boots_total "); }
 
 void ServerUnderTest::wait_for_stock(int wanted, std::chrono::milliseconds limit) const {
     auto const end = Clock::now() + limit;

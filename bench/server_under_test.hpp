@@ -15,6 +15,9 @@ struct ServeOptions {
     std::string directory;     ///< for data, configuration and log; must not exist yet
     int ready = 8, awake = 2;  ///< stock; these are the defaults that berth ships
     int max_sandboxes = 400;
+    std::string toolsets = "core, files, lifecycle";
+    std::string more;     ///< further lines of berth.yaml
+    base::Json servers;   ///< servers.json; none when it is null
 };
 
 /// A `berth serve` of the run's own, from its start until /readyz says yes. Destroying it is `berth down`.
@@ -28,9 +31,12 @@ class ServerUnderTest {
     Clock::duration start_took() const { return start_took_; }
     std::unique_ptr<McpClient> connect() const;
     std::string const& data() const { return data_; }
+    std::uint16_t port() const { return port_; }
     pid_t pid() const;
     int stock() const;            ///< booted sandboxes in store
     std::uint64_t boots() const;  ///< since the start
+    /// `name` as it begins its line of /metrics, with the blank after it.
+    std::uint64_t counter(std::string const& name) const { return std::stoull(metric(name)); }
     /// Until that many are in store. Failure when they are not after `limit`.
     void wait_for_stock(int wanted, std::chrono::milliseconds limit) const;
 

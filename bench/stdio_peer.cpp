@@ -11,7 +11,7 @@ namespace bench {
 namespace {
 
 constexpr int kStdioAnswerLimit = 60'000;
-constexpr base::milliseconds kLife{600'000};
+constexpr base::milliseconds kStdioLife{600'000};
 
 }  // namespace
 
@@ -27,7 +27,7 @@ StdioPeer::StdioPeer(Children& children, std::vector<std::string> argv, std::vec
     base::Launch launch;
     launch.argv = std::move(argv);
     launch.env = std::move(env);
-    child_ = children.start(std::move(launch), std::move(streams), kLife);
+    child_ = children.start(std::move(launch), std::move(streams), kStdioLife);
     send(base::dump(initialize_request()) + "\n");
     (void)result_of(receive(), "initialize");
     base::Json const initialized = {{"jsonrpc", "2.0"}, {"method", "notifications/initialized"}};

@@ -7,7 +7,7 @@ namespace {
 
 // Of a stock of 8: at half of it the server refills at once, which is what pool_drained is about.
 constexpr int kGroup = 3;
-constexpr std::chrono::seconds kFillLimit{60};
+constexpr std::chrono::seconds kCreateFill{60};
 constexpr std::chrono::milliseconds kSettle{150};  // deletions of the last group, volumes for the next
 
 struct Claims {
@@ -22,7 +22,7 @@ Claims claim_in_groups(Lab& lab, int n, One one) {
     int const attempts = 2 * n + kGroup;  // a stock that never gives must end the row
     int tried = -kGroup;                  // the first group warms up
     while (static_cast<int>(claims.warm.count()) < n && tried < attempts) {
-        lab.server().wait_for_stock(ServeOptions().ready, kFillLimit);
+        lab.server().wait_for_stock(ServeOptions().ready, kCreateFill);
         claims.floor.add(lab.runsc().run_to_first_echo());
         pause(kSettle);
         std::vector<Lab::Workspace> made;

@@ -3,6 +3,7 @@
 #include "../file_floor.hpp"
 #include "../interrupt.hpp"
 #include "../rows.hpp"
+#include "../traffic.hpp"
 
 #include <functional>
 
@@ -114,26 +115,6 @@ namespace {
 
 constexpr int kSlices = 10, kLanes = 8;
 
-// Calls a second when `lanes` calls are always under way. A lane may be the same connection as another.
-double rate(std::vector<ToolConnection*> const& lanes, int calls, base::Json const& arguments) {
-    throw_if_interrupted();
-    int sent = 0, answered = 0;
-    auto const send = [&](ToolConnection& lane) {
-        lane.send(lane.compose("read_file", arguments));
-        ++sent;
-    };
-    auto const began = Clock::now();
-    for (auto* lane : lanes)
-        if (sent < calls) send(*lane);
-    for (std::size_t next = 0; answered < calls; next = (next + 1) % lanes.size()) {
-        auto const text = lanes[next]->receive();
-        if (tells_of_failure(text)) throw Failure("read_file: " + text.substr(0, 300));
-        ++answered;
-        if (sent < calls) send(*lanes[next]);
-    }
-    return calls / std::chrono::duration<double>(Clock::now() - began).count();
-}
-
 }  // namespace
 
 void measure_read_rate(Lab& lab) {
@@ -154,11 +135,11 @@ void measure_read_rate(Lab& lab) {
         for (auto& way : ways) way.samples = {};
         auto const first = std::vector(ours.begin(), ours.begin() + lanes);
         for (int slice = -1; slice < kSlices; ++slice) {  // the first warms up
-            auto const r = rate(first, calls, our_read(workspace));
+            auto const r = rate(first, calls, "read_file", our_read(workspace));
             if (slice >= 0) our_rate.add(r);
             for (auto& way : ways) {
                 auto const theirs = rate(std::vector(static_cast<std::size_t>(lanes), way.connection.get()),
-                                         std::max(lanes, calls / 4), way.read_arguments());
+                                         std::max(lanes, calls / 4), "read_file", way.read_arguments());
                 if (slice >= 0) way.samples.add(theirs);
             }
         }

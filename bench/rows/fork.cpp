@@ -7,7 +7,7 @@ namespace bench {
 namespace {
 
 constexpr int kForks = 10;
-constexpr std::chrono::milliseconds kBetween{500};  // stock and disk come to rest
+constexpr std::chrono::milliseconds kBetweenForks{500};  // stock and disk come to rest
 
 }  // namespace
 
@@ -23,13 +23,13 @@ void measure_fork(Lab& lab) {
     if (said.structured().at("output") != "1\n") throw Failure("Python with 64 MiB did not start");
     Samples forks, still, floor;
     for (int i = -1; i < n; ++i) {
-        pause(kBetween);
+        pause(kBetweenForks);
         auto const made = lab.client().call("workspace_fork", {{"workspace_id", w.id()}, {"count", kForks}});
         auto const& forked = made.structured();
         if (forked.at("fidelity") != "memory") throw Failure("forks came without memory");
         for (auto const& one : forked.at("workspaces"))
             (void)lab.client().call("workspace_delete", {{"workspace_id", one.at("workspace_id")}});
-        pause(kBetween);
+        pause(kBetweenForks);
         auto const bare = lab.runsc().sleep_and_wake({"/usr/bin/python3", "-u", "-c", program});
         if (i < 0) continue;
         forks.add(made.took);

@@ -30,9 +30,9 @@ class Site {
   public:
     explicit Site(Lab& lab)
         : lab_(lab), workspace_(lab.workspace()), program_(lab.children(), lab.web_program(), lab.file("")) {
-        auto const files = lab.host_files(workspace_);
-        std::filesystem::copy_file(lab.web_program(), files + "/web");
-        std::filesystem::permissions(files + "/web", std::filesystem::perms(0755));
+        files_ = lab.host_files(workspace_);
+        std::filesystem::copy_file(lab.web_program(), files_ + "/web");
+        std::filesystem::permissions(files_ + "/web", std::filesystem::perms(0755));
         auto const started =
             lab.client().call("run_command", {{"workspace_id", workspace_.id()},
                                               {"command", "./web serve " + std::to_string(kPort)},
@@ -85,12 +85,13 @@ class Site {
         if (ran.structured().value("exit_code", -1) != 0)
             throw Failure("the program of the preview: " +
                           ran.structured().value("output", "").substr(0, 300));
-        return base::read_file(lab_.host_files(workspace_) + "/printed", 64u << 20).value();
+        return base::read_file(files_ + "/printed", 64u << 20).value();
     }
 
     Lab& lab_;
     Lab::Workspace workspace_;
     WebProgram program_;
+    std::string files_;  // of the workspace, on this machine
     std::vector<std::string> fields_;
 };
 

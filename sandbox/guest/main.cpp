@@ -1,6 +1,7 @@
 // Process 1 of a sandbox. Talks to the server over stdin and stdout, and outlives it.
 #include "hibernation.hpp"
 #include "ops.hpp"
+#include "spawn.hpp"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -22,11 +23,10 @@ constexpr int kCommandCapabilities[] = {
     CAP_CHOWN,  CAP_DAC_OVERRIDE,     CAP_DAC_READ_SEARCH, CAP_FOWNER,     CAP_FSETID, CAP_KILL,      CAP_SETGID,
     CAP_SETUID, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT,      CAP_SYS_PTRACE, CAP_MKNOD,  CAP_AUDIT_WRITE, CAP_SETFCAP};
 
-void bound_capabilities() {
+void bound_capabilities(std::vector<int> kept) {
+    if (kept.empty()) kept.assign(std::begin(kCommandCapabilities), std::end(kCommandCapabilities));
     for (int capability = 0; capability <= CAP_LAST_CAP; ++capability)
-        if (std::find(std::begin(kCommandCapabilities), std::end(kCommandCapabilities), capability) ==
-            std::end(kCommandCapabilities))
-            ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+        if (std::find(kept.begin(), kept.end(), capability) == kept.end()) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
 }
 
 void write_small(char const* path, char const* text, std::size_t size) {
@@ -59,7 +59,9 @@ int main(int argc, char** argv) {
         ::setrlimit(RLIMIT_NOFILE, &limit);
     }
     if (options.test_root.empty()) {
-        bound_capabilities();
+        auto confinement = guest::Confinement::from_environment();
+        bound_capabilities(confinement.capabilities());
+        guest::confine_commands(std::move(confinement));
         ::prctl(PR_SET_DUMPABLE, 0);
         write_small("/proc/self/oom_score_adj", "-1000", 5);
         guest::move_local_ports();

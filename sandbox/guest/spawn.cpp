@@ -65,6 +65,8 @@ struct Inherited {
     int socket = -1, object = -1;
 };
 
+Confinement confinement;
+
 struct Child {
     Spawn const& spawn;
     char const* path;
@@ -111,6 +113,10 @@ int run_child(void* arg) {
         if (::write(fd, "0", 1) < 0) errno = 0;
         ::close(fd);
     }
+    if (int const refused = confinement.apply(); refused != 0) {
+        errno = refused;
+        fail("confine");
+    }
     ::execve(child.path, child.argv, child.envp);
     fail("exec");
     return 127;
@@ -137,6 +143,8 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 }  // namespace
+
+void confine_commands(Confinement what) { confinement = std::move(what); }
 
 std::vector<std::string> plain_words(std::string const& command) {
     std::vector<std::string> words;

@@ -1,4 +1,6 @@
 #pragma once
+#include "confine.hpp"
+
 #include <sys/types.h>
 
 #include <functional>
@@ -26,6 +28,9 @@ struct Spawned {
     std::string error;          ///< when pid is -1: what failed, for the user
     bool callers_fault = false; ///< a wrong cwd or the like, as opposed to exhausted resources
 };
+
+/// Holds for every command from now on. Once, before the first.
+void confine_commands(Confinement);
 
 /// Runs the command as a program when it is one plain call (saving a shell, whose start costs milliseconds in gVisor), else
 /// by bash, or by sh in an image without bash. `waiting` may make a shell that runs already the command, and gives its pid.

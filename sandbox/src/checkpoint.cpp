@@ -57,6 +57,7 @@ ImageFacts Live::image_facts() const {
 
 base::Task<base::Result<Checkpointed>> Live::checkpoint(std::string directory, milliseconds limit, Keep keep) {
     if (death_) co_return error(errc::unavailable, "the sandbox is gone: " + death_->detail);
+    if (auto s = parts_.runtime->can_keep_memory(); !s) co_return s.error();
     if (saving_) co_return error(errc::busy, "a checkpoint of the sandbox is under way");
     auto work = save(shared_from_this(), std::move(directory), limit, std::move(keep));
     auto result = co_await base::uncancelled(std::move(work));

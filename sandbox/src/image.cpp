@@ -20,6 +20,7 @@ class Category final : public boost::system::error_category {
             case image_errc::other_template: return "the memory image is of another state of its template";
             case image_errc::other_cpu: return "the memory image is of another processor";
             case image_errc::refused: return "the runtime refused";
+            case image_errc::unsupported: return "memory cannot be kept";
             case image_errc::open_deleted_file: return "a deleted file is still open";
         }
         return "unknown image error";
@@ -44,6 +45,7 @@ char const* image_reason(base::Error const& e) {
         case image_errc::other_template: return "other_template";
         case image_errc::other_cpu: return "other_cpu";
         case image_errc::refused: return "refused";
+        case image_errc::unsupported: return "unsupported";
         case image_errc::open_deleted_file: return "open_deleted_file";
     }
     return "";
@@ -84,7 +86,7 @@ base::Status check_image(ImageFacts const& image, ImageFacts const& here) {
         return error(image_errc::other_template, "the memory image was made on another state of template " +
                                                      image.template_name);
     if (image.runtime_build != here.runtime_build)
-        return error(image_errc::other_runtime, "the memory image was made by another build of runsc");
+        return error(image_errc::other_runtime, "the memory image was made by another build of its runtime");
     if (!here.guest_build.empty() && image.guest_build != here.guest_build)
         return error(image_errc::other_runtime, "the memory image was made with another build of the guest");
     if (auto const missing = here.cpu.lacks(image.cpu); !missing.empty())

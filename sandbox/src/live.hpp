@@ -37,6 +37,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
 
     std::string const& slot_id() const override { return parts_.slot.id; }
     std::string const& template_name() const override { return parts_.record.template_name; }
+    RuntimeKind runtime() const override { return parts_.record.runtime; }
     Guest& guest() override { return guest_; }
     bool alive() const override { return !death_; }
     Death const& death() const override;

@@ -22,9 +22,9 @@ class Node : public std::enable_shared_from_this<Node> {
     static base::Result<std::shared_ptr<Node>> open(asio::io_context&, base::BlockingPool&, Options);
     Node(asio::io_context&, base::BlockingPool&, Options);
 
-    base::Task<base::Result<Taken>> take(std::string template_name);
+    base::Task<base::Result<Taken>> take(std::string template_name, RuntimeKind runtime);
     base::Task<base::Result<Restored>> restore(RestoreRequest request);
-    base::Result<ImageFacts> image_facts(std::string const& template_name) const;
+    base::Result<ImageFacts> image_facts(std::string const& template_name, RuntimeKind runtime) const;
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id);
     void keep_guests(std::set<std::string> builds) { options_.kept_guests.merge(builds); }
     base::Task<SweepReport> sweep();
@@ -45,8 +45,10 @@ class Node : public std::enable_shared_from_this<Node> {
         asio::steady_timer wake;
         std::optional<base::Result<LivePtr>> result;
     };
+    using RuntimePtr = std::shared_ptr<Runtime const>;
     struct Shelf {
         Template image;
+        RuntimePtr runtime;
         PoolTarget target;
         std::deque<LivePtr> awake, frozen;
         std::deque<std::shared_ptr<Waiter>> waiters;
@@ -58,8 +60,8 @@ class Node : public std::enable_shared_from_this<Node> {
 
     void pump();
     base::Task<void> boot_for(std::size_t shelf);
-    base::Task<base::Result<LivePtr>> boot(Template image);
-    base::Task<base::Result<LivePtr>> start(Template image, std::string guest_build, Start how, Pace pace);
+    base::Task<base::Result<LivePtr>> boot(Template image, RuntimePtr runtime);
+    base::Task<base::Result<LivePtr>> start(Template image, RuntimePtr runtime, std::string guest_build, Start how, Pace pace);
     void hurry_boots();                          ///< somebody waits for what boots
     base::Task<void> make_blank(std::size_t shelf);
     LivePtr pop_blank(Shelf&);
@@ -78,7 +80,12 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Task<void> warm_up(LivePtr live, Shelf* shelf);
     LivePtr pop(Shelf&);
     void forget_stocked(Live&);
-    Shelf* shelf_of(std::string const& template_name);
+    Shelf* shelf_of(std::string const& template_name, RuntimeKind runtime);
+    base::Status find_runtimes();
+    void make_shelves();
+    /// Why there are no sandboxes of that kind here.
+    base::Error missing(std::string const& template_name, RuntimeKind runtime) const;
+    RuntimePtr const& runtime_of(RuntimeKind kind) const { return kind == RuntimeKind::gvisor ? gvisor_ : native_; }
     base::Result<Taken> hand_out(LivePtr, bool warm);
     void discard(LivePtr);
     bool reusable(SlotRecord const&, Slot const&);
@@ -90,7 +97,8 @@ class Node : public std::enable_shared_from_this<Node> {
     Options options_;
     std::string slots_;                          // DIR/slots
     base::UniqueFd lock_;
-    std::shared_ptr<Runtime const> runtime_;
+    RuntimePtr gvisor_, native_;                 // null: not here, and why
+    base::Status no_gvisor_, no_native_;
     CgroupTree tree_;
     std::string guest_binary_, guest_build_;
     std::shared_ptr<CpuClass const> cpu_;

@@ -32,7 +32,7 @@ int Node::starting() const {
 base::Task<void> Node::make_blank(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
-    auto live = co_await start(shelf.image, guest_build_, Start::create, Pace::background);
+    auto live = co_await start(shelf.image, shelf.runtime, guest_build_, Start::create, Pace::background);
     --shelf.making;
     if (let_go_) co_return;
     if (live && (*live)->alive() && (*live)->freeze()) {
@@ -67,29 +67,29 @@ base::Task<base::Result<Node::LivePtr>> Node::blank_for(Shelf* shelf, std::strin
     if (running() + starting() >= options_.max_sandboxes && !evict_for(*shelf, Start::create))
         co_return error(errc::busy, "all " + std::to_string(options_.max_sandboxes) + " sandboxes are in use");
     ++unlisted_blanks_;
-    auto live = co_await start(shelf->image, guest_build, Start::create, Pace::normal);
+    auto live = co_await start(shelf->image, shelf->runtime, guest_build, Start::create, Pace::normal);
     --unlisted_blanks_;
     co_return live;
 }
 
-base::Result<ImageFacts> Node::image_facts(std::string const& name) const {
+base::Result<ImageFacts> Node::image_facts(std::string const& name, RuntimeKind runtime) const {
     for (auto const& shelf : shelves_) {
-        if (shelf.image.name != name) continue;
+        if (shelf.image.name != name || shelf.runtime->kind() != runtime) continue;
         ImageFacts facts;
         facts.template_name = name;
         facts.template_stamp = shelf.image.stamp;
-        facts.runtime_build = runtime_->build();
+        facts.runtime_build = shelf.runtime->build();
         // Any whose program is still here: the image says which.
         facts.cpu = *cpu_;
         return facts;
     }
-    return error(errc::not_found, "no template is named " + name);
+    return missing(name, runtime);
 }
 
 base::Task<base::Result<Restored>> Node::restore(RestoreRequest request) {
     auto const self = shared_from_this();
     if (stopping_) co_return error(errc::unavailable, "the server stops");
-    auto here = image_facts(request.template_name);
+    auto here = image_facts(request.template_name, request.runtime);
     if (!here) co_return here.error();
     if (auto s = check_image(request.image.info.facts, *here); !s) co_return s.error();
     struct stat st{};
@@ -141,7 +141,7 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
     Restored out;
     Stopwatch watch(out.phases);
     last_claim_ = base::Clock::now();
-    auto* const shelf = shelf_of(request.template_name);
+    auto* const shelf = shelf_of(request.template_name, request.runtime);
     auto live = co_await blank_for(shelf, request.image.info.facts.guest_build, &out.warm);
     watch.lap("slot");
     if (!live) {

@@ -21,9 +21,15 @@ class Runtime {
   public:
     virtual ~Runtime() = default;
 
+    virtual RuntimeKind kind() const = 0;
     /// Changes whenever the program does, and differs from that of every other runtime: images and running sandboxes of
     /// another build are not reused.
     virtual std::string const& build() const = 0;
+
+    /// Whether `pause` to `restore` and Start::create work here: image_errc::unsupported, with the reason, when not.
+    virtual base::Status can_keep_memory() const = 0;
+    /// Whether a sandbox ends when the host refuses it another thread, rather than a process inside getting an error.
+    virtual bool ends_without_threads() const = 0;
 
     /// Writes into a slot that was just created what its sandbox is to be. Made from our own settings and nothing else: what a
     /// client chooses (environment, limits, volume, network) is given later, through the guest and the cgroup. Blocks.

@@ -38,6 +38,14 @@ std::string mebibytes(std::uint64_t bytes) { return std::to_string(bytes >> 20) 
 
 }  // namespace
 
+char const* to_string(RuntimeKind kind) { return kind == RuntimeKind::gvisor ? "gvisor" : "native"; }
+
+std::optional<RuntimeKind> runtime_kind(std::string_view name) {
+    for (auto kind : {RuntimeKind::gvisor, RuntimeKind::native})
+        if (name == to_string(kind)) return kind;
+    return std::nullopt;
+}
+
 char const* to_string(Death::Reason reason) {
     switch (reason) {
         case Death::Reason::destroyed: return "destroyed";
@@ -113,7 +121,7 @@ void Live::ended() {
     if (parts_.cgroup.oom_kills() > 0)
         return die({Death::Reason::oom, "out of memory: its limit is " + mebibytes(parts_.limits.memory_bytes)});
     // The runtime gives up when the kernel refuses it a thread.
-    if (parts_.cgroup.refused_processes() > 0)
+    if (parts_.runtime->ends_without_threads() && parts_.cgroup.refused_processes() > 0)
         return die({Death::Reason::pids, "too many processes and threads: it reached the host's limit of " +
                                              std::to_string(parts_.limits.pids)});
     auto const status = wait_status(pidfd_.native_handle());
@@ -226,8 +234,10 @@ base::Task<base::Status> Live::destroy() {
 }
 
 base::Task<void> Live::take_apart(std::shared_ptr<Live> self) {
-    auto work = [slot = self->parts_.slot, cgroup = self->parts_.cgroup, runtime = self->parts_.runtime] {
-        return dismantle(slot, cgroup, *runtime);
+    auto work = [slot = self->parts_.slot, cgroup = self->parts_.cgroup, runtime = self->parts_.runtime]() -> base::Status {
+        if (auto s = dismantle(slot, cgroup); !s) return s;
+        runtime->forget(slot.id);
+        return base::remove_tree(slot.directory);
     };
     boost::system::error_code ignored;
     self->oom_event_.close(ignored);             // an event descriptor would keep the group

@@ -1,6 +1,7 @@
 // The node: preparation, hand-over between servers, and the end. Stock and claims are in stock.cpp.
 #include "gvisor/driver.hpp"
 #include "mounts.hpp"
+#include "native/driver.hpp"
 #include "node.hpp"
 #include "template_root.hpp"
 
@@ -31,11 +32,15 @@ class SandboxesHandle final : public Sandboxes {
   public:
     explicit SandboxesHandle(std::shared_ptr<Node> node) : node_(std::move(node)) {}
     ~SandboxesHandle() override { node_->let_go(); }
-    base::Task<base::Result<Taken>> take(std::string name) override { return node_->take(std::move(name)); }
+    base::Task<base::Result<Taken>> take(std::string name, RuntimeKind runtime) override {
+        return node_->take(std::move(name), runtime);
+    }
     base::Task<base::Result<Restored>> restore(RestoreRequest request) override {
         return node_->restore(std::move(request));
     }
-    base::Result<ImageFacts> image_facts(std::string const& name) const override { return node_->image_facts(name); }
+    base::Result<ImageFacts> image_facts(std::string const& name, RuntimeKind runtime) const override {
+        return node_->image_facts(name, runtime);
+    }
     base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string id) override {
         return node_->adopt(std::move(id));
     }
@@ -88,7 +93,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (options.directory.size() > kMaxDirectory)
         return error(errc::invalid, "the sandbox directory's path is longer than " + std::to_string(kMaxDirectory) +
                                         " bytes: " + options.directory);
-    if (::geteuid() != 0) return error(errc::unavailable, "gVisor sandboxes need root");
+    if (::geteuid() != 0) return error(errc::unavailable, "sandboxes need root");
 
     auto node = std::make_shared<Node>(io, pool, std::move(options));
     auto const& dir = node->options_.directory;
@@ -98,9 +103,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return error(errc::busy, "another berth uses " + dir);
     node->lock_ = std::move(*lock);
 
-    auto runtime = gvisor::open_runtime(dir);
-    if (!runtime) return runtime.error();
-    node->runtime_ = std::move(*runtime);
+    if (auto s = node->find_runtimes(); !s) return s.error();
     auto bytes = base::read_file(node->options_.guest_binary, kMaxGuestBytes);
     if (!bytes) return error(errc::unavailable, "the guest program is missing: " + bytes.error().message());
     node->guest_build_ = base::sha256_hex(*bytes);
@@ -118,21 +121,53 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (!cpu) return cpu.error();
     node->cpu_ = std::make_shared<CpuClass const>(std::move(*cpu));
 
-    for (auto const& [name, image] : node->options_.templates) {
+    for (auto const& [name, image] : node->options_.templates)
         if (auto s = prepare_root(image); !s) return s.error();
-        Shelf shelf;
-        shelf.image = image;
-        shelf.image.name = name;
-        auto const target = node->options_.pool.find(name);
-        shelf.target = target == node->options_.pool.end() ? PoolTarget{0, 0, 0} : target->second;
-        node->shelves_.push_back(std::move(shelf));
-    }
+    node->make_shelves();
     return node;
 }
 
+base::Status Node::find_runtimes() {
+    auto gvisor = gvisor::open_runtime(options_.directory);
+    if (gvisor) gvisor_ = std::move(*gvisor);
+    else no_gvisor_ = gvisor.error();
+    if (options_.native.allowed) {
+        auto native = native::open_runtime(options_.directory, options_.native.program);
+        if (native) native_ = std::move(*native);
+        else no_native_ = native.error();
+    } else {
+        no_native_ = error(errc::denied, "native sandboxes are not allowed on this server (native.allow in its configuration)");
+    }
+    // What gVisor lacks is said by the claims of those who ask for it, if there is another to serve the rest.
+    return gvisor_ || native_ ? base::Status() : no_gvisor_;
+}
+
+void Node::make_shelves() {
+    for (auto const& [name, image] : options_.templates)
+        for (auto const& runtime : {gvisor_, native_}) {
+            if (!runtime) continue;
+            Shelf shelf;
+            shelf.image = image;
+            shelf.image.name = name;
+            shelf.runtime = runtime;
+            auto const& targets = runtime == gvisor_ ? options_.pool : options_.native.pool;
+            auto const target = targets.find(name);
+            shelf.target = target == targets.end() ? PoolTarget{0, 0, 0} : target->second;
+            if (!runtime->can_keep_memory()) shelf.target.blank = 0;
+            shelves_.push_back(std::move(shelf));
+        }
+}
+
+base::Error Node::missing(std::string const& template_name, RuntimeKind runtime) const {
+    if (!runtime_of(runtime)) return (runtime == RuntimeKind::gvisor ? no_gvisor_ : no_native_).error();
+    return error(errc::not_found, "no template is named " + template_name);
+}
+
 base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_by_us) {
+    auto const& runtime = runtime_of(record.runtime);
+    if (!runtime) return error(errc::not_found, "sandbox " + slot.id + " is of a runtime that is not here");
     Live::Parts parts{slot,       std::move(record), Cgroup(tree_, slot.id), options_.default_limits,
-                      made_by_us, runtime_,          cpu_};
+                      made_by_us, runtime,           cpu_};
     auto live = Live::attach(io_, pool_, std::move(parts));
     if (!live) return live.error();
     live_[slot.id] = *live;
@@ -150,7 +185,13 @@ base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_
 }
 
 base::Status Node::clear(std::string const& id) const {
-    return dismantle(Slot(slots_, id), Cgroup(tree_, id), *runtime_);
+    Slot const slot(slots_, id);
+    auto gone = dismantle(slot, Cgroup(tree_, id));
+    if (!gone) return gone;
+    // By its name alone it could have been of either.
+    for (auto const& runtime : {gvisor_, native_})
+        if (runtime) runtime->forget(id);
+    return base::remove_tree(slot.directory);
 }
 
 base::Task<void> Node::destroy_one(LivePtr live) {
@@ -191,8 +232,8 @@ base::Task<base::Result<std::shared_ptr<Sandbox>>> Node::adopt(std::string slot_
 }
 
 bool Node::reusable(SlotRecord const& record, Slot const& slot) {
-    auto const* shelf = shelf_of(record.template_name);
-    if (!shelf || record.stamp != shelf->image.stamp || record.runtime_build != runtime_->build() ||
+    auto const* shelf = shelf_of(record.template_name, record.runtime);
+    if (!shelf || record.stamp != shelf->image.stamp || record.runtime_build != shelf->runtime->build() ||
         record.guest_build != guest_build_ || slot.claimed())
         return false;
     auto points = mounts::below(slot.volume_mount());
@@ -208,7 +249,9 @@ base::Task<SweepReport> Node::sweep() {
     std::error_code ec;
     for (std::filesystem::directory_iterator it(slots_, ec), end; !ec && it != end; it.increment(ec))
         slots.insert(it->path().filename());
-    for (auto const& id : runtime_->remembered()) traces.insert(id);
+    for (auto const& runtime : {gvisor_, native_})
+        if (runtime)
+            for (auto const& id : runtime->remembered()) traces.insert(id);
     for (auto const& id : tree_.children()) traces.insert(id);
 
     std::set<std::string> guests{std::filesystem::path(guest_binary_).filename()};
@@ -220,7 +263,7 @@ base::Task<SweepReport> Node::sweep() {
         bool const fits = record && Slot::valid_id(id) && reusable(*record, slot);
         if (fits && record->blank) {
             if (auto live = watch(slot, *record); live && !(*live)->doomed() && (*live)->freeze()) {
-                shelf_of(record->template_name)->blank.push_back(*live);
+                shelf_of(record->template_name, record->runtime)->blank.push_back(*live);
                 ++report.adopted_to_pool;
                 continue;
             }
@@ -229,7 +272,7 @@ base::Task<SweepReport> Node::sweep() {
             auto adopted = co_await adopt(id);
             if (adopted) {
                 auto live = live_.at(id);
-                offer(*shelf_of(record->template_name), std::move(live));
+                offer(*shelf_of(record->template_name, record->runtime), std::move(live));
                 ++report.adopted_to_pool;
                 continue;
             }

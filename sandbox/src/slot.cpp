@@ -1,7 +1,6 @@
 #include "slot.hpp"
 
 #include "mounts.hpp"
-#include "runtime.hpp"
 
 #include <base/files.hpp>
 #include <base/ids.hpp>
@@ -41,7 +40,7 @@ base::Status Slot::create(SlotRecord const& record) const {
 base::Status Slot::write_record(SlotRecord const& r) const {
     Json const j{{"template", r.template_name},      {"stamp", r.stamp},           {"runtime", r.runtime_build},
                  {"guest", r.guest_build},           {"created_ms", r.created_ms}, {"sentry", r.sentry},
-                 {"sentry_start", r.sentry_start},   {"blank", r.blank}};
+                 {"sentry_start", r.sentry_start},   {"blank", r.blank},           {"kind", to_string(r.runtime)}};
     auto const temporary = path("slot.json.new");
     auto fd = base::sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (!fd) return fd.error();
@@ -64,6 +63,9 @@ base::Result<SlotRecord> Slot::read_record() const {
         r.sentry = j->at("sentry").get<pid_t>();
         r.sentry_start = j->at("sentry_start").get<std::uint64_t>();
         r.blank = j->value("blank", false);
+        auto const kind = runtime_kind(j->value("kind", "gvisor"));
+        if (!kind) return error(errc::corrupt, path("slot.json") + ": an unknown runtime");
+        r.runtime = *kind;
         return r;
     } catch (Json::exception const& e) {
         return error(errc::corrupt, path("slot.json") + ": " + e.what());
@@ -113,13 +115,12 @@ std::uint64_t process_start(pid_t pid) {
     return start;
 }
 
-base::Status dismantle(Slot const& slot, Cgroup const& cgroup, Runtime const& runtime) {
+base::Status dismantle(Slot const& slot, Cgroup const& cgroup) {
     using namespace std::chrono_literals;
     if (auto s = cgroup.kill_all(10s); !s) return base::wrap(s.error(), "end sandbox " + slot.id);
     if (auto s = mounts::detach_all(slot.directory, 2s); !s) return base::wrap(s.error(), "unmount " + slot.id);
-    runtime.forget(slot.id);
     if (auto s = cgroup.remove(5s); !s) return base::wrap(s.error(), "remove the cgroup of " + slot.id);
-    return base::remove_tree(slot.directory);
+    return {};
 }
 
 }  // namespace sandbox

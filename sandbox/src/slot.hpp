@@ -10,8 +10,6 @@
 
 namespace sandbox {
 
-class Runtime;
-
 /// What is written about a sandbox before it boots, and completed once it runs: enough for a later server to take it up
 /// or to remove it. Not flushed: a slot does not survive its machine.
 struct SlotRecord {
@@ -19,6 +17,7 @@ struct SlotRecord {
     std::int64_t created_ms = 0;
     pid_t sentry = 0;                            ///< 0 until it runs
     std::uint64_t sentry_start = 0;              ///< /proc/PID/stat: tells it from a later process of that number
+    RuntimeKind runtime = RuntimeKind::gvisor;
     bool blank = false;                          ///< made for a restore that is still to come, or to succeed
 };
 
@@ -56,7 +55,7 @@ struct Slot {
 /// 0 when there is no such process.
 std::uint64_t process_start(pid_t pid);
 
-/// Ends and removes all there is of a slot, half-made or running. Blocks; idempotent.
-base::Status dismantle(Slot const& slot, Cgroup const& cgroup, Runtime const& runtime);
+/// Ends what runs in a slot, half-made or running, and takes away its mounts and groups: what is left are its files. Blocks; idempotent.
+base::Status dismantle(Slot const& slot, Cgroup const& cgroup);
 
 }  // namespace sandbox

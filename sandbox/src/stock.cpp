@@ -27,9 +27,9 @@ std::int64_t stock_ms() {
 
 }  // namespace
 
-Node::Shelf* Node::shelf_of(std::string const& name) {
+Node::Shelf* Node::shelf_of(std::string const& name, RuntimeKind runtime) {
     for (auto& shelf : shelves_)
-        if (shelf.image.name == name) return &shelf;
+        if (shelf.image.name == name && shelf.runtime->kind() == runtime) return &shelf;
     return nullptr;
 }
 
@@ -60,10 +60,10 @@ base::Result<Taken> Node::hand_out(LivePtr live, bool warm) {
     return Taken{std::move(live), warm};
 }
 
-base::Task<base::Result<Taken>> Node::take(std::string name) {
+base::Task<base::Result<Taken>> Node::take(std::string name, RuntimeKind runtime) {
     auto const self = shared_from_this();
-    auto* shelf = shelf_of(name);
-    if (!shelf) co_return error(errc::not_found, "no template is named " + name);
+    auto* shelf = shelf_of(name, runtime);
+    if (!shelf) co_return missing(name, runtime);
     if (stopping_) co_return error(errc::unavailable, "the server stops");
     if (auto live = shelf->waiters.empty() ? pop(*shelf) : nullptr) {
         auto taken = hand_out(std::move(live), true);
@@ -234,7 +234,7 @@ void Node::pump() {
 base::Task<void> Node::boot_for(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
-    auto live = co_await boot(shelf.image);
+    auto live = co_await boot(shelf.image, shelf.runtime);
     --shelf.booting;
     if (let_go_) co_return;
     if (live) {
@@ -256,13 +256,13 @@ base::Task<void> Node::boot_for(std::size_t index) {
     pump();
 }
 
-base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
+base::Task<base::Result<Node::LivePtr>> Node::boot(Template image, RuntimePtr runtime) {
     auto const self = shared_from_this();
     auto const began = base::Clock::now();
     auto const what = "start a sandbox of template " + image.name;
-    auto const* shelf = shelf_of(image.name);
+    auto const* shelf = shelf_of(image.name, runtime->kind());
     auto const pace = shelf && !shelf->waiters.empty() ? Pace::normal : Pace::background;
-    auto live = co_await start(std::move(image), guest_build_, Start::run, pace);
+    auto live = co_await start(std::move(image), std::move(runtime), guest_build_, Start::run, pace);
     if (!live) co_return base::wrap(live.error(), what);
     auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
     auto ping = [](LivePtr one) -> base::Task<base::Result<bool>> {
@@ -276,8 +276,8 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image) {
     co_return base::wrap(answered.error(), what);
 }
 
-// Up to a running sentry that is listed; what it does next is the caller's.
-base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string guest_build, Start how,
+// Up to a running sandbox that is listed; what it does next is the caller's.
+base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr runtime, std::string guest_build, Start how,
                                                        Pace pace) {
     auto const self = shared_from_this();
     Slot const slot(slots_, Slot::new_id());
@@ -285,15 +285,16 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
     SlotRecord record;
     record.template_name = image.name;
     record.stamp = image.stamp;
-    record.runtime_build = runtime_->build();
+    record.runtime = runtime->kind();
+    record.runtime_build = runtime->build();
     record.guest_build = guest_build;
     record.created_ms = stock_ms();
     record.blank = how == Start::create;
     auto const guest = guest_path(guest_build);
 
-    auto prepare = [self, slot, cgroup, record, image, guest]() -> base::Status {
+    auto prepare = [self, slot, cgroup, record, image, guest, runtime]() -> base::Status {
         if (auto s = slot.create(record); !s) return s;
-        if (auto s = self->runtime_->describe(slot, image, guest); !s) return s;
+        if (auto s = runtime->describe(slot, image, guest); !s) return s;
         return cgroup.create(self->options_.default_limits);
     };
     base::Status outcome = co_await base::blocking(pool_, prepare);
@@ -302,7 +303,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, std::string 
         unhurried_.emplace(slot.id, cgroup);
     }
     if (outcome) {
-        auto sentry = co_await runtime_->boot(slot, how, cgroup.directories(), options_.boot_limit);
+        auto sentry = co_await runtime->boot(slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
             record.sentry = *sentry;
             record.sentry_start = process_start(*sentry);
@@ -338,7 +339,8 @@ std::map<std::string, Sandboxes::Stock> Node::stock() const {
     std::map<std::string, Sandboxes::Stock> out;
     for (auto const& s : shelves_) {
         auto const unfrozen = std::count_if(s.frozen.begin(), s.frozen.end(), [](auto& one) { return !one->frozen(); });
-        out[s.image.name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting,
+        auto const name = s.runtime->kind() == RuntimeKind::gvisor ? s.image.name : s.image.name + "/" + to_string(s.runtime->kind());
+        out[name] = {static_cast<int>(s.awake.size() + s.frozen.size()), s.target.ready, s.booting,
                              static_cast<int>(s.blank.size()), static_cast<int>(s.awake.size()) + static_cast<int>(unfrozen)};
     }
     return out;

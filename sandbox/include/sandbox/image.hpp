@@ -18,6 +18,7 @@ enum class image_errc {
     other_template,      ///< Made on another state of the template's files.
     other_cpu,           ///< This processor lacks something that the one it was made on has.
     refused,             ///< The runtime would not save or load it; the message has its words.
+    unsupported,         ///< The sandbox's runtime keeps no memory on this machine; the message says why.
     open_deleted_file,   ///< A process holds a deleted file of the volume open, which cannot be saved. It goes on running.
 };
 boost::system::error_code make_error_code(image_errc);

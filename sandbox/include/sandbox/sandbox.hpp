@@ -6,9 +6,17 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace sandbox {
+
+/// What stands between sandboxed code and the host. gVisor answers its system calls in a kernel of its own. Native code makes them to
+/// the host's kernel, from namespaces and below filters: faster, and a flaw in that kernel is a way out.
+enum class RuntimeKind { gvisor, native };
+char const* to_string(RuntimeKind);
+std::optional<RuntimeKind> runtime_kind(std::string_view name);
 
 struct Limits {
     std::uint64_t memory_bytes = 2ull << 30;
@@ -61,6 +69,7 @@ class Sandbox {
 
     virtual std::string const& slot_id() const = 0;
     virtual std::string const& template_name() const = 0;
+    virtual RuntimeKind runtime() const = 0;
     virtual Guest& guest() = 0;            ///< needs a thawed sandbox: calls to a frozen one time out
 
     virtual bool alive() const = 0;
@@ -84,8 +93,8 @@ class Sandbox {
     /// and the end, or the going on. Its slot is being removed when this returns; `destroy` waits for that.
     /// One that goes on does so thawed, with its calls and processes, but without its network connections; so does it after a
     /// failure, and then what was written is void. The time of `keep` is in no phase.
-    /// Errors: image_errc::open_deleted_file names file and process, and is found before anything is
-    /// touched; image_errc::refused has the runtime's words; base::errc::limit: no space; base::errc::timed_out after `limit`;
+    /// Errors: image_errc::unsupported: its runtime keeps no memory, here or at all; image_errc::open_deleted_file names file and
+    /// process; both are found before anything is touched; image_errc::refused has the runtime's words; base::errc::limit: no space; base::errc::timed_out after `limit`;
     /// base::errc::busy: one is under way; base::errc::unavailable: it died meanwhile; and what `keep` failed of.
     /// Cancelling the caller does not stop it.
     virtual base::Task<base::Result<Checkpointed>> checkpoint(std::string directory, base::milliseconds limit, Keep keep) = 0;

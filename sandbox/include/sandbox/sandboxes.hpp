@@ -25,6 +25,12 @@ struct Options {
     std::string guest_binary;              ///< the static berth-guest
     std::map<std::string, Template> templates;
     std::map<std::string, PoolTarget> pool;
+    /// Sandboxes of the other kind, for an operator who knows what they do not protect from. Without `allowed` there are none.
+    struct Native {
+        bool allowed = false;
+        std::string program;               ///< the installed berth-contain
+        std::map<std::string, PoolTarget> pool;    ///< by template; `blank` counts where memory can be kept
+    } native;
     Limits default_limits;
     int max_sandboxes = 1024;
     int max_boots = 2;                     ///< at once; two fill two cores
@@ -43,6 +49,7 @@ struct Taken {
 struct RestoreRequest {
     OpenImage image;
     std::string template_name;
+    RuntimeKind runtime = RuntimeKind::gvisor;
     std::string volume_directory;          ///< attached before the restore; "" for none
     Limits limits;                         ///< memory at least what the image holds, or it dies of it
     Renewal renewal;
@@ -64,17 +71,22 @@ struct SweepReport {
 class Sandboxes {
   public:
     virtual ~Sandboxes() = default;
-    /// Prepares directories, the shared mount and the cgroup. errc::unavailable names what is missing (runsc, guest, cgroup).
+    /// Prepares directories, the shared mount and the cgroup. errc::unavailable names what is missing (runsc, guest, cgroup). Where
+    /// native sandboxes are allowed one of the two runtimes is enough; there never is one instead of the other.
     static base::Result<std::unique_ptr<Sandboxes>> open(asio::io_context&, base::BlockingPool&, Options);
 
     /// Warm from stock, else a cold boot: bounded, first come first served. errc::busy at max_sandboxes, errc::not_found
-    /// for an unknown template.
-    virtual base::Task<base::Result<Taken>> take(std::string template_name) = 0;
+    /// for an unknown template, errc::denied for native ones that are not allowed, errc::unavailable for a runtime that is not here.
+    virtual base::Task<base::Result<Taken>> take(std::string template_name, RuntimeKind runtime) = 0;
+    base::Task<base::Result<Taken>> take(std::string template_name) { return take(std::move(template_name), RuntimeKind::gvisor); }
     /// Wakes an image in a slot of its own. Errors: image_errc::damaged, other_runtime, other_template, other_cpu, refused;
     /// base::errc::busy at max_sandboxes; base::errc::timed_out. After a failure nothing is left of the slot.
     virtual base::Task<base::Result<Restored>> restore(RestoreRequest request) = 0;
     /// What an image has to fit to be restored here, for ImageStore::open. errc::not_found for an unknown template.
-    virtual base::Result<ImageFacts> image_facts(std::string const& template_name) const = 0;
+    virtual base::Result<ImageFacts> image_facts(std::string const& template_name, RuntimeKind runtime) const = 0;
+    base::Result<ImageFacts> image_facts(std::string const& template_name) const {
+        return image_facts(template_name, RuntimeKind::gvisor);
+    }
     /// A sandbox that an earlier server left running, its channel re-attached. errc::not_found when it is dead or gone.
     virtual base::Task<base::Result<std::shared_ptr<Sandbox>>> adopt(std::string slot_id) = 0;
     /// Adds to Options::kept_guests.
@@ -92,6 +104,7 @@ class Sandboxes {
         int ready = 0, target = 0, booting = 0, blank = 0;
         int awake = 0;                     ///< of those ready, not frozen just now
     };
+    /// By template; those of native sandboxes as "NAME/native", where they are allowed.
     virtual std::map<std::string, Stock> stock() const = 0;
     virtual int running() const = 0;
     virtual std::uint64_t boots() const = 0;

@@ -17,7 +17,10 @@ class Driver final : public Runtime {
   public:
     explicit Driver(Runsc runsc) : runsc_(std::move(runsc)) {}
 
+    RuntimeKind kind() const override { return RuntimeKind::gvisor; }
     std::string const& build() const override { return runsc_.build; }
+    base::Status can_keep_memory() const override { return {}; }
+    bool ends_without_threads() const override { return true; }
 
     base::Status describe(Slot const& slot, Template const& image, std::string const& guest_binary) const override {
         auto const config = slot.path("bundle/config.json");

@@ -24,10 +24,20 @@ namespace gvisor_test {
 
 constexpr char const* kTemplate = "/var/lib/berth/templates/base/rootfs";
 
+/// The same suites run once for each runtime, as a program of its own.
+#ifdef BERTH_TEST_NATIVE
+constexpr auto kRuntime = sandbox::RuntimeKind::native;
+constexpr char const* kShelf = "base/native";
+#else
+constexpr auto kRuntime = sandbox::RuntimeKind::gvisor;
+constexpr char const* kShelf = "base";
+#endif
+
 /// "" when sandboxes can be made here.
 inline std::string missing() {
     if (::geteuid() != 0) return "this needs root";
-    if (base::find_program("runsc").empty()) return "runsc is not installed (scripts/setup)";
+    if (kRuntime == sandbox::RuntimeKind::gvisor && base::find_program("runsc").empty())
+        return "runsc is not installed (scripts/setup)";
     if (!std::filesystem::exists(kTemplate)) return std::string(kTemplate) + " is missing (scripts/setup-template)";
     return {};
 }
@@ -50,7 +60,11 @@ struct TestNode {
         options.directory = directory.path + "/n";
         options.guest_binary = BERTH_GUEST;
         options.templates["base"] = {"base", kTemplate, "test"};
-        options.pool["base"] = {ready, awake, blank};
+        pool() = {ready, awake, blank};
+#ifdef BERTH_TEST_NATIVE
+        options.native.allowed = true;
+        options.native.program = BERTH_CONTAIN;
+#endif
         open();
     }
     ~TestNode() {
@@ -58,6 +72,11 @@ struct TestNode {
         io.run(sandboxes->sweep());
         io.run(sandboxes->stop(true));
     }
+
+    sandbox::PoolTarget& pool() {
+        return (kRuntime == sandbox::RuntimeKind::gvisor ? options.pool : options.native.pool)["base"];
+    }
+    sandbox::Sandboxes::Stock stock() const { return sandboxes->stock().at(kShelf); }
 
     void open() {
         auto opened = sandbox::Sandboxes::open(io.context, io.pool, options);
@@ -70,10 +89,10 @@ struct TestNode {
     void fill(int ready) {
         sandboxes->start_filling();
         io.run(sandboxes->wait_for_stock(ready, std::chrono::seconds(50)));
-        REQUIRE_MESSAGE(sandboxes->stock().at("base").ready >= ready, sandboxes->last_boot_error());
+        REQUIRE_MESSAGE(stock().ready >= ready, sandboxes->last_boot_error());
     }
     std::shared_ptr<sandbox::Sandbox> take(bool* warm = nullptr) {
-        auto taken = io.run(sandboxes->take("base"));
+        auto taken = io.run(sandboxes->take("base", kRuntime));
         REQUIRE_MESSAGE(taken, (taken ? "" : taken.error().message()));
         if (warm) *warm = taken->warm;
         return taken->sandbox;

@@ -63,7 +63,7 @@ TEST_CASE("after the server was killed") {
         node.drop();
         node.open();
         auto const report = node.io.run(node.sandboxes->sweep());
-        CHECK(report.adopted_to_pool == node.sandboxes->stock().at("base").ready);
+        CHECK(report.adopted_to_pool == node.stock().ready);
         CHECK(report.adopted_to_pool >= 1);
         CHECK(report.destroyed >= 1);
         CHECK(traces(claimed, node.options.directory) == std::set<std::string>{});

@@ -72,7 +72,7 @@ TEST_CASE("a sandbox") {
         CHECK(traces(id, node.options.directory) == std::set<std::string>{});
     }
     SUBCASE("of an unknown template is refused") {
-        auto taken = node.io.run(node.sandboxes->take("nope"));
+        auto taken = node.io.run(node.sandboxes->take("nope", kRuntime));
         REQUIRE_FALSE(taken);
         CHECK(base::is(taken.error(), base::errc::not_found));
     }
@@ -86,7 +86,7 @@ TEST_CASE("the host template") {
     REQUIRE_MESSAGE(host, (host ? "" : host.error().message()));
     node.options.templates["host"] = *host;
     node.open();
-    auto taken = node.io.run(node.sandboxes->take("host"));
+    auto taken = node.io.run(node.sandboxes->take("host", kRuntime));
     REQUIRE_MESSAGE(taken, (taken ? "" : taken.error().message()));
     auto& one = *taken->sandbox;
     REQUIRE(node.configure(one));

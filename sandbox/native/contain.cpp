@@ -47,6 +47,9 @@ base::Status run_guest() {
     auto confine = confinement();                            // libseccomp's work, before its own filter is on
     if (!confine) return confine.error();
     if (auto s = become_contained(); !s) return s;
+    auto null = base::sys::open("/dev/null", O_RDWR);        // the sandbox's: until now that of the host stood in
+    if (!null) return null.error();
+    if (::dup2(null->get(), 2) < 0) return base::errno_error("dup2");
     char const* const argv[] = {kGuestProgram, nullptr};
     char const* const env[] = {kPath, confine->c_str(), nullptr};
     ::execve(kGuestProgram, const_cast<char* const*>(argv), const_cast<char* const*>(env));

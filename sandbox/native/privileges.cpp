@@ -21,7 +21,7 @@ struct Rlimit {
 // Lowered only: raising one is the host's right, and where a host allows less that stands.
 constexpr Rlimit kLimits[] = {
     {RLIMIT_NOFILE, "open files", 65'536},
-    {RLIMIT_CORE, "core files", 0},                 // a core pattern of the host may name a program of the host
+    {RLIMIT_CORE, "core files", 1},                 // where the host's core pattern is a program, 1 keeps it from being run; 0 does not (core(5))
     {RLIMIT_MEMLOCK, "locked memory", 64 << 20},
     {RLIMIT_MSGQUEUE, "message queues", 819'200},
     {RLIMIT_RTPRIO, "real-time priority", 0},       // one that spins would hold a processor

@@ -20,6 +20,8 @@ base::Status no_new_privileges();
 base::Status drop_capabilities();
 
 /// Open files, core files, locked memory, message queues: what one process may hold. Memory and processes are the cgroup's.
+/// Does not stop: a process that lowers its limit of core files to 0 and crashes, which runs the host's program for crashes where
+/// /proc/sys/kernel/core_pattern names one.
 base::Status limit_resources();
 
 }  // namespace sandbox::native

@@ -145,16 +145,23 @@ std::vector<Finding> templates(Options const& options) {
 }
 
 // A sandbox of its own directory, so that a running server is not disturbed.
-base::Task<Finding> first_sandbox(Options options, std::string directory) {
-    char const* const hint = "the findings above say what to do; else look at `runsc --debug` with the same flags";
+base::Task<Finding> first_sandbox(Options options, std::string directory, RuntimeKind runtime) {
+    bool const gvisor = runtime == RuntimeKind::gvisor;
+    std::string const what = gvisor ? "sandbox" : "native sandbox";
+    char const* const hint =
+        gvisor ? "the findings above say what to do; else look at `runsc --debug` with the same flags"
+               : "native sandboxes need Linux 5.19 or later with user namespaces, overlay and seccomp filters, and files on ext4, xfs or "
+                 "btrfs; gVisor's go on without";
     Options own;
     own.directory = directory;
     own.guest_binary = options.guest_binary;
     own.boot_limit = options.boot_limit;
     own.default_limits = options.default_limits;
+    own.native = options.native;
+    own.native.pool.clear();
     for (auto const& [name, image] : options.templates)
         if (own.templates.empty() && ::access(image.rootfs.c_str(), R_OK) == 0) own.templates[name] = image;
-    if (own.templates.empty()) co_return bad("sandbox", "there is no template to start from", hint);
+    if (own.templates.empty()) co_return bad(what, "there is no template to start from", hint);
     auto const name = own.templates.begin()->first;
     auto& io = static_cast<asio::io_context&>((co_await asio::this_coro::executor).context());
     base::BlockingPool pool(1);
@@ -162,12 +169,12 @@ base::Task<Finding> first_sandbox(Options options, std::string directory) {
     auto const began = base::Clock::now();
     {
         auto opened = Sandboxes::open(io, pool, own);
-        if (!opened) co_return bad("sandbox", opened.error().message(), hint);
-        auto taken = co_await (*opened)->take(name);
+        if (!opened) co_return bad(what, opened.error().message(), hint);
+        auto taken = co_await (*opened)->take(name, runtime);
         auto const took = std::chrono::duration_cast<milliseconds>(base::Clock::now() - began).count();
         // `take` has heard from its guest.
-        answer = taken ? good("sandbox", "template " + name + " boots and answers on systrap in " + std::to_string(took) + " ms")
-                       : bad("sandbox", taken.error().message(), hint);
+        answer = taken ? good(what, "template " + name + " boots and answers" + (gvisor ? " on systrap in " : " in ") + std::to_string(took) + " ms")
+                       : bad(what, taken.error().message(), hint);
         co_await (*opened)->stop(true);
     }
     pool.join();
@@ -203,8 +210,14 @@ base::Task<std::vector<Finding>> examine(Options const& given) {
         out.push_back(bad("cgroups", tree.error().message(), "mount the memory, pids, cpu and freezer controllers, or cgroup v2"));
     }
     out.push_back(mount_propagation(scratch));
-    auto booted = co_await first_sandbox(options, scratch + "/n");
+    auto booted = co_await first_sandbox(options, scratch + "/n", RuntimeKind::gvisor);
     out.push_back(std::move(booted));
+    if (options.native.allowed) {
+        auto native = co_await first_sandbox(options, scratch + "/k", RuntimeKind::native);
+        out.push_back(std::move(native));
+    } else {
+        out.push_back(good("native sandboxes", "not allowed (native.allow)"));
+    }
     if (tree) tree->remove();
     (void)base::remove_tree(scratch);
     co_return out;

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { v2 } from './clients.mjs';
+import { volumeOf } from './remains.mjs';
 import { suite } from './suite.mjs';
 
 export const packages = join(dirname(process.env.BERTH_NODE_TOOLS ?? 'build/node'), 'browser');
@@ -43,8 +44,7 @@ export function browsing(files, commands, register) {
             with_.client = await v2(all, 'http', { pin: '2026-07-28' });
             const { workspace_id } = await call('workspace_create', { files });
             // As an upload they would take longer than all tests together.
-            const volume = join(berth().data, 'volumes', workspace_id, 'fs', 'workspace');
-            execFileSync('cp', ['-a', join(packages, 'node_modules'), volume]);
+            execFileSync('cp', ['-a', join(packages, 'node_modules'), join(volumeOf(berth().data, workspace_id), 'workspace')]);
             for (const command of commands) await call('run_command', { workspace_id, command, background: true });
             with_.workspace_id = workspace_id;
         });

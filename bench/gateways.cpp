@@ -13,7 +13,7 @@ namespace bench {
 namespace {
 
 constexpr base::milliseconds kGatewayLife{600'000}, kGatewayStop{5'000};
-constexpr std::chrono::seconds kGatewayStart{30};
+constexpr std::chrono::seconds kGatewayStart{120};
 
 }  // namespace
 

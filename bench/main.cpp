@@ -47,8 +47,8 @@ std::vector<bench::Row> chosen(bench::Options const& o) {
         bool const asked = std::find(o.only.begin(), o.only.end(), row.name) != o.only.end();
         bool const by_number = (row.measure == bench::measure_density && o.density > 0) ||
                                (row.measure == bench::measure_cycles && o.cycles > 0);
-        bool const by_itself = row.when == bench::Row::When::always ||
-                               (row.when == bench::Row::When::long_run && o.long_run);
+        bool const by_itself =
+            row.when == bench::Row::When::always || (row.when == bench::Row::When::long_run && o.long_run);
         if (asked || by_number || (o.only.empty() && by_itself)) rows.push_back(row);
     }
     return rows;
@@ -63,19 +63,31 @@ void check_machine(bench::Options const& o) {
         throw bench::Failure("there is no " + rootfs + ": run scripts/setup");
 }
 
-void measure(bench::Options const& o) {
+// A row that cannot be measured does not take the others with it: false when there was one.
+bool measure(bench::Options const& o) {
     auto const rows = chosen(o);
     check_machine(o);
     bench::Scratch const scratch;
     bench::Children children;
     bench::Lab lab(o, scratch, children);
+    bool all = true;
     for (auto const& row : rows) {
         std::fprintf(stderr, "berth-bench: %s\n", row.name);
-        row.measure(lab);
+        try {
+            row.measure(lab);
+        } catch (bench::Interrupted const&) {
+            throw;
+        } catch (std::exception const& e) {
+            all = false;
+            lab.close_server();  // the next row begins with one that nobody has left in the middle of
+                                 // something
+            std::fprintf(stderr, "berth-bench: %s: %s\n", row.name, e.what());
+            lab.report().note(std::string(row.name) + ": NOT MEASURED: " + e.what());
+        }
     }
     lab.report().print_table();
-    if (o.json.empty()) return;
-    base::replace_file(o.json, lab.report().json().dump(2) + "\n", 0644).value();
+    if (!o.json.empty()) base::replace_file(o.json, lab.report().json().dump(2) + "\n", 0644).value();
+    return all;
 }
 
 }  // namespace
@@ -90,8 +102,7 @@ int main(int argc, char** argv) {
     try {
         auto const options = bench::parse_options(argc, argv);
         if (options.help) return print_help(), 0;
-        measure(options);
-        return 0;
+        return measure(options) ? 0 : 1;
     } catch (bench::Interrupted const&) {
         std::fputs("berth-bench: interrupted\n", stderr);
         return 130;

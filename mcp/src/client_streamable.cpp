@@ -107,8 +107,14 @@ class StreamableLink final : public Link {
             }
             if (request->method == "initialize" || request->method == "server/discover")
                 core->opening_status = static_cast<int>((*answer)->status);
-            if ((*answer)->status == 404 && in_session && !core->modern() &&
-                request->method != "initialize") {
+            bool const may_renew = in_session && !core->modern() && request->method != "initialize";
+            bool ended = (*answer)->status == 404 && may_renew;
+            if (!ended && may_renew) {
+                auto taking = self.take(*core, *request, std::move(*answer), !renewed);
+                ended = co_await std::move(taking);
+                if (!ended) co_return;
+            }
+            if (ended) {
                 // The session ended, so the request was not looked at: it may be made once in a new one.
                 answer->reset();
                 request->sent = false;
@@ -133,10 +139,19 @@ class StreamableLink final : public Link {
                     failure(base::errc::invalid, "the server sent a session id that is not visible ASCII"));
                 co_return;
             }
-            auto taking = self.take(*core, *request, std::move(*answer));
+            auto taking = self.take(*core, *request, std::move(*answer), false);
             co_await std::move(taking);
             co_return;
         }
+    }
+
+    /// Servers on the examples of the official SDK answer 400 where the protocol has 404.
+    static bool knows_no_session(unsigned status, Message const& message) {
+        if (status != 400 || !message.error || message.error->code != -32000) return false;
+        auto text = message.error->message;
+        for (auto& c : text)
+            if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        return text.find("session") != text.npos;
     }
 
     bool take_session(http::OriginAnswer const& answer) {
@@ -169,13 +184,14 @@ class StreamableLink final : public Link {
         co_return opened;
     }
 
-    Task<void> take(ClientCore& core, Pending& request, Answered answer) {
+    /// True when it says that the session ended, which nobody else is told; false otherwise, and when not `renewable`.
+    Task<bool> take(ClientCore& core, Pending& request, Answered answer, bool renewable) {
         auto const status = answer->status;
         auto const type = media_type(answer->field("Content-Type"));
         if (status == 200 && type == "text/event-stream") {
             auto reading = read_stream(core, request, std::move(answer));
             co_await std::move(reading);
-            co_return;
+            co_return false;
         }
         bool const json = type == "application/json";
         auto reading = answer->all(status < 300 ? core.options.max_message_bytes : kMaxErrorBytes,
@@ -193,7 +209,11 @@ class StreamableLink final : public Link {
             auto* message = std::get_if<Message>(&parsed);
             bool const ours = message && message->kind == Message::Kind::response && message->error &&
                               (message->id.is_null() || message->id == request.id);
-            if (!ours) co_return fail(base::errc::unavailable, "answered HTTP " + std::to_string(status));
+            if (!ours) {
+                fail(base::errc::unavailable, "answered HTTP " + std::to_string(status));
+                co_return false;
+            }
+            if (renewable && knows_no_session(status, *message)) co_return true;
             message->id = request.id;
             request.answer = std::move(*message);
             request.wake.notify();
@@ -208,6 +228,7 @@ class StreamableLink final : public Link {
         } else if (!request.over()) {
             fail(base::errc::invalid, "answered with a message that is no answer");
         }
+        co_return false;
     }
 
     struct Position {

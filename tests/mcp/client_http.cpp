@@ -274,6 +274,9 @@ TEST_CASE("a session that ended is opened anew once, and only what was not looke
     Script script;
     int sessions = 0;
     std::string live;
+    bool as_sdk_examples = false;
+    SUBCASE("by 404") {}
+    SUBCASE("by 400 and an error that speaks of the session") { as_sdk_examples = true; }
     script.on_post = [&](Json message, http::Request const& request, http::Reply& reply) -> Task<void> {
         auto const method = message.value("method", "");
         auto const id = message.value("id", Json(nullptr));
@@ -282,6 +285,10 @@ TEST_CASE("a session that ended is opened anew once, and only what was not looke
             live = "s-" + std::to_string(++sessions);
             auto const opened = initialization();
             co_return co_await answer(reply, result(id, opened), 200, live);
+        }
+        if (request.field("MCP-Session-Id") != live && as_sdk_examples) {
+            Json refusal{{"jsonrpc", "2.0"}, {"error", {{"code", -32000}, {"message", "No valid Session ID"}}}};
+            co_return co_await answer(reply, std::move(refusal), 400);
         }
         if (request.field("MCP-Session-Id") != live) co_return co_await answer(reply, nullptr, 404);
         if (id.is_null()) co_return co_await answer(reply, nullptr, 202);

@@ -137,8 +137,11 @@ class OAuth final : public Authorization {
             auto parsed = base::parse_json(stored->reveal());
             if (!parsed || !parsed->is_object())
                 co_return base::error(base::errc::corrupt, "the stored OAuth record cannot be read");
-            record_ = std::move(*parsed);
+            // The operator may have given the server another address: what was granted for one is not shown to it.
+            if (kept(*parsed, "server") == web_.server().text()) record_ = std::move(*parsed);
         }
+        record_["server"] = web_.server().text();
+        if (options_.anew) record_["tokens"] = Json::object();
         for (auto const* part : {"tokens", "clients"})
             if (!record_[part].is_object()) record_[part] = Json::object();
         loaded_ = true;
@@ -164,20 +167,35 @@ class OAuth final : public Authorization {
         }
         auto planning = plan_authorization(web_, challenge);
         auto planned = co_await std::move(planning);
-        if (!planned) co_return planned.error();
+        if (!planned) co_return base::wrap(planned.error(), "the server wants a login");
         auto const plan = std::move(*planned);
         bool const same_issuer = kept(record_["tokens"], "issuer") == plan.issuer;
         if (status == 401 && same_issuer && !kept(record_["tokens"], "refresh_token").empty()) {
             auto refreshing = refresh(plan);
             auto const refreshed = co_await std::move(refreshing);
             if (refreshed && *refreshed) co_return true;
+            // Nobody has to log in again because the authorization server is away.
+            if (!refreshed && !base::is(refreshed.error(), base::errc::denied)) co_return refreshed.error();
         }
-        if (wanted.empty() && status == 401) wanted = plan.resource_scopes;
+        if (wanted.empty() && status == 401 && options_.scope.empty()) wanted = plan.resource_scopes;
+        for (auto const& text : {options_.scope, kept(record_, "wanted")}) wanted.merge(scopes_in(text));
         if (same_issuer) wanted.insert(had.begin(), had.end());
         if (options_.offline && !options_.client_credentials && plan.issuer_scopes.contains("offline_access"))
             wanted.insert("offline_access");
 
-        auto registering = client_for(plan);
+        std::string back_to;
+        if (!options_.client_credentials) {
+            auto opening = host_->redirect_uri(kept(known_client(plan), "redirect_uri"));
+            auto opened = co_await std::move(opening);
+            if (!opened && status == 403) {  // whoever logs in next is asked for it
+                record_["wanted"] = joined(wanted);
+                auto saving = save();
+                co_await std::move(saving);
+            }
+            if (!opened) co_return opened.error();
+            back_to = std::move(*opened);
+        }
+        auto registering = client_for(plan, back_to);
         auto client = co_await std::move(registering);
         if (!client) co_return client.error();
         auto const scope = joined(wanted);
@@ -186,7 +204,7 @@ class OAuth final : public Authorization {
             form.emplace_back("grant_type", "client_credentials");
             if (!scope.empty()) form.emplace_back("scope", scope);
         } else {
-            auto asking = ask_user(plan, *client, scope, form);
+            auto asking = ask_user(plan, *client, scope, back_to, form);
             auto const asked = co_await std::move(asking);
             if (!asked) co_return asked.error();
         }
@@ -196,8 +214,14 @@ class OAuth final : public Authorization {
         co_return true;
     }
 
-    /// Given beforehand, our metadata document, registered with this issuer before, or registered now.
-    Task<base::Result<Registered>> client_for(AuthorizationPlan const& plan) {
+    Json known_client(AuthorizationPlan const& plan) const {
+        auto const it = record_["clients"].find(plan.issuer);
+        return it != record_["clients"].end() && it->is_object() ? *it : Json::object();
+    }
+
+    /// Given beforehand, our metadata document, registered with this issuer before, or registered now. `back_to` "":
+    /// the one that the tokens were given to, whatever it was registered for.
+    Task<base::Result<Registered>> client_for(AuthorizationPlan const& plan, std::string back_to) {
         Registered out;
         if (!options_.client_id.empty()) {
             if (!options_.issuer.empty() && options_.issuer != plan.issuer)
@@ -212,19 +236,21 @@ class OAuth final : public Authorization {
             out.id = options_.client_metadata_url;
             co_return out;
         }
-        auto const known = record_["clients"].value(plan.issuer, Json::object());
-        if (!kept(known, "client_id").empty() && kept(known, "redirect_uri") == options_.redirect_uri) {
+        auto const known = known_client(plan);
+        bool const fits = back_to.empty() || kept(known, "redirect_uri") == back_to;
+        if (!kept(known, "client_id").empty() && fits) {
             out.id = kept(known, "client_id");
             out.secret = kept(known, "client_secret");
             out.method = kept(known, "token_endpoint_auth_method");
             co_return out;
         }
+        if (back_to.empty()) co_return denied("the client that the tokens were given to is not known any more");
         if (plan.registration_endpoint.empty())
             co_return denied("the authorization server " + plan.issuer +
                              " registers no clients itself: configure a client id for it");
         Json request = Json::object();
         request["client_name"] = options_.client_name;
-        request["redirect_uris"] = Json::array({options_.redirect_uri});
+        request["redirect_uris"] = Json::array({back_to});
         request["grant_types"] = {"authorization_code", "refresh_token"};
         request["response_types"] = Json::array({"code"});
         request["application_type"] = "native";
@@ -244,7 +270,7 @@ class OAuth final : public Authorization {
         entry["client_id"] = out.id;
         entry["client_secret"] = out.secret;
         entry["token_endpoint_auth_method"] = out.method;
-        entry["redirect_uri"] = options_.redirect_uri;
+        entry["redirect_uri"] = back_to;
         record_["clients"][plan.issuer] = std::move(entry);
         auto saving = save();
         if (auto const saved = co_await std::move(saving); !saved) co_return saved.error();
@@ -258,13 +284,12 @@ class OAuth final : public Authorization {
     }
 
     Task<base::Result<bool>> ask_user(AuthorizationPlan const& plan, Registered client, std::string scope,
-                                      Form& form) {
+                                      std::string back_to, Form& form) {
         if (plan.authorization_endpoint.empty())
             co_return denied("the authorization server " + plan.issuer + " has no authorization endpoint");
         auto const verifier = base::base64url_encode(base::random_bytes(32));
         auto const state = base::random_id();
-        Form query{
-            {"response_type", "code"}, {"client_id", client.id}, {"redirect_uri", options_.redirect_uri}};
+        Form query{{"response_type", "code"}, {"client_id", client.id}, {"redirect_uri", back_to}};
         query.emplace_back("code_challenge", s256(verifier));
         query.emplace_back("code_challenge_method", "S256");
         query.emplace_back("state", state);
@@ -275,9 +300,9 @@ class OAuth final : public Authorization {
         auto asking = host_->authorize(std::move(url));
         auto const came = co_await std::move(asking);
         if (!came) co_return came.error();
-        if (!came->starts_with(options_.redirect_uri + '?'))
+        if (!came->starts_with(back_to + '?'))
             co_return denied("the browser came back to another address than was registered");
-        auto const back = parameters(std::string_view(*came).substr(options_.redirect_uri.size() + 1));
+        auto const back = parameters(std::string_view(*came).substr(back_to.size() + 1));
         if (!back) co_return denied("the authorization server's answer is ambiguous");
         auto const value = [&](char const* name) {
             auto const it = back->find(name);
@@ -294,13 +319,13 @@ class OAuth final : public Authorization {
         if (value("code").empty()) co_return denied("the authorization server's answer has no code");
         form.emplace_back("grant_type", "authorization_code");
         form.emplace_back("code", value("code"));
-        form.emplace_back("redirect_uri", options_.redirect_uri);
+        form.emplace_back("redirect_uri", back_to);
         form.emplace_back("code_verifier", verifier);
         co_return true;
     }
 
     Task<base::Result<bool>> refresh(AuthorizationPlan const& plan) {
-        auto registering = client_for(plan);
+        auto registering = client_for(plan, std::string());
         auto const client = co_await std::move(registering);
         if (!client) co_return client.error();
         Form form;
@@ -353,10 +378,13 @@ class OAuth final : public Authorization {
         auto const access = body.is_object() ? kept(body, "access_token") : std::string();
         auto const type = body.is_object() ? kept(body, "token_type") : std::string();
         if (answer->status >= 300 || access.empty()) {
-            if (refreshing && answer->status >= 400 && answer->status < 500)
-                record_["tokens"].erase("refresh_token");
+            bool const refused = answer->status >= 400 && answer->status < 500 && answer->status != 429;
+            if (refreshing && refused) record_["tokens"].erase("refresh_token");
             auto const why = body.is_object() ? kept(body, "error") : std::string();
-            co_return denied("the authorization server " + plan.issuer + " gave no token (HTTP " +
+            // Its own trouble, or too many requests: another time it may give one.
+            bool const away = answer->status >= 500 || answer->status == 429;
+            co_return base::error(away ? base::errc::unavailable : base::errc::denied,
+                                  "the authorization server " + plan.issuer + " gave no token (HTTP " +
                              std::to_string(answer->status) +
                              (why.empty() ? ")" : ", " + base::to_utf8(why.substr(0, 100)) + ')'));
         }
@@ -379,6 +407,7 @@ class OAuth final : public Authorization {
             tokens["expires_at"] = now_seconds() + static_cast<std::int64_t>(std::min<std::uint64_t>(
                                                        it->get<std::uint64_t>(), 1u << 30));
         record_["tokens"] = std::move(tokens);
+        if (!refreshing) record_.erase("wanted");
         ++generation_;
         auto saving = save();
         co_return co_await std::move(saving);
@@ -405,6 +434,21 @@ class NoOAuth final : public Authorization {
 };
 
 }  // namespace
+
+std::vector<base::Secret> oauth_secrets(base::Secret const& record) {
+    std::vector<base::Secret> out;
+    auto const parsed = base::parse_json(record.reveal());
+    if (!parsed || !parsed->is_object()) return out;
+    auto const add = [&](Json const& object, char const* name) {
+        if (auto value = object.is_object() ? kept(object, name) : ""; !value.empty())
+            out.emplace_back(std::move(value));
+    };
+    auto const tokens = parsed->value("tokens", Json());
+    add(tokens, "access_token");
+    add(tokens, "refresh_token");
+    for (auto const& client : parsed->value("clients", Json::object())) add(client, "client_secret");
+    return out;
+}
 
 std::shared_ptr<Authorization> oauth(asio::io_context& io, std::string server_url, OAuthOptions options,
                                      std::shared_ptr<OAuthHost> host) {

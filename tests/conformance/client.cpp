@@ -49,6 +49,9 @@ class Browser final : public mcp::OAuthHost {
         record_ = std::move(record);
         co_return base::Status();
     }
+    Task<base::Result<std::string>> redirect_uri(std::string) override {
+        co_return std::string("http://127.0.0.1:39871/callback");
+    }
     Task<base::Result<std::string>> authorize(std::string url) override {
         http::OriginRequest request;
         auto parsed = http::Url::parse(url);
@@ -189,7 +192,6 @@ int main(int argc, char** argv) {
     if (auto const given = base::parse_json(environment("MCP_CONFORMANCE_CONTEXT"))) context = *given;
     if (scenario.starts_with("auth/")) {
         mcp::OAuthOptions oauth;
-        oauth.redirect_uri = "http://127.0.0.1:39871/callback";
         oauth.client_metadata_url = "https://conformance-test.local/client-metadata.json";
         oauth.client_id = context.value("client_id", "");
         oauth.client_secret = base::Secret(context.value("client_secret", ""));

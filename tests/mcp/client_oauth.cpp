@@ -54,6 +54,7 @@ struct Idp {
                 forms.push_back(request.body);
                 body = token;
                 if (token.contains("error")) status = http::Status::bad_request;
+                if (token_away) status = http::Status::service_unavailable;
             } else {
                 status = http::Status::not_found;
             }
@@ -74,13 +75,21 @@ struct Idp {
     std::string origin;
     Json resource, metadata, token;
     std::vector<std::string> asked, forms;
+    bool token_away = false;
 };
+
+constexpr char kBack[] = "http://127.0.0.1:1/callback";
 
 struct Operator final : mcp::OAuthHost {
     Task<base::Result<base::Secret>> load() override { co_return base::Secret(record); }
     Task<base::Status> save(base::Secret value) override {
         record = value.reveal();
         co_return base::Status();
+    }
+    Task<base::Result<std::string>> redirect_uri(std::string last) override {
+        lasts.push_back(last);
+        if (away) co_return base::error(base::errc::denied, "nobody is here");
+        co_return back_to;
     }
     Task<base::Result<std::string>> authorize(std::string url) override {
         urls.push_back(url);
@@ -90,11 +99,10 @@ struct Operator final : mcp::OAuthHost {
         if (auto const mark = back.find("STATE"); mark != back.npos) back.replace(mark, 5, state);
         co_return back;
     }
-    std::string record, state, answer;
-    std::vector<std::string> urls;
+    std::string record, state, answer, back_to = kBack;
+    std::vector<std::string> urls, lasts;
+    bool away = false;
 };
-
-constexpr char kBack[] = "http://127.0.0.1:1/callback";
 
 struct Flow {
     Flow() {
@@ -102,8 +110,6 @@ struct Flow {
         connect();
     }
     void connect(std::string url = "") {
-        mcp::OAuthOptions options;
-        options.redirect_uri = kBack;
         authorization = mcp::oauth(idp.io.context, url.empty() ? idp.origin + "/mcp" : url, options, host);
     }
     base::Result<bool> challenge(int status = 401, std::string field = "Bearer") {
@@ -112,6 +118,7 @@ struct Flow {
     std::string token() { return idp.io.run(authorization->token()).value().reveal(); }
 
     Idp idp;
+    mcp::OAuthOptions options;
     std::shared_ptr<Operator> host = std::make_shared<Operator>();
     std::shared_ptr<mcp::Authorization> authorization;
 };
@@ -151,6 +158,19 @@ TEST_CASE("wider scopes are asked for once, together with those before") {
     CHECK(flow.host->urls.at(1).find("scope=read%20write") != std::string::npos);
     CHECK_FALSE(flow.challenge(403, "Bearer error=\"insufficient_scope\", scope=\"write\"").value());
     CHECK(flow.host->urls.size() == 2);
+}
+
+TEST_CASE("rights that were missing while nobody was there are asked for at the next login") {
+    Flow flow;
+    REQUIRE(flow.challenge().has_value());
+    flow.host->away = true;
+    CHECK_FALSE(flow.challenge(403, "Bearer error=\"insufficient_scope\", scope=\"write\"").has_value());
+    flow.host->away = false;
+    flow.options.anew = true;
+    flow.connect();
+    REQUIRE(flow.challenge(401, "Bearer scope=\"read\"").has_value());
+    CHECK(flow.host->urls.back().find("scope=read%20write") != std::string::npos);
+    CHECK(flow.host->record.find("wanted") == std::string::npos);
 }
 
 TEST_CASE("what does not hold is refused before a secret leaves") {
@@ -243,4 +263,69 @@ TEST_CASE("credentials of one issuer are not shown to another") {
     REQUIRE(flow.idp.forms.size() == 1);
     CHECK(flow.idp.forms[0].find("r-1") == std::string::npos);
     CHECK(flow.idp.forms[0].find("client_id=c-1") != std::string::npos);
+}
+
+TEST_CASE("with nobody at a browser, nothing is registered, and what was granted is still renewed") {
+    Flow flow;
+    flow.host->away = true;
+    auto const refused = flow.challenge();
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().message().find("nobody is here") != std::string::npos);
+    CHECK_FALSE(flow.idp.was_asked("/register"));
+    flow.host->away = false;
+    REQUIRE(flow.challenge().has_value());
+    flow.host->away = true;
+    flow.connect();
+    flow.idp.token["access_token"] = "t-2";
+    CHECK(flow.challenge().value());
+    CHECK(flow.token() == "t-2");
+    // The authorization server's own trouble is not the operator's.
+    flow.idp.token_away = true;
+    auto const away = flow.challenge();
+    REQUIRE_FALSE(away.has_value());
+    CHECK(base::is(away.error(), base::errc::unavailable));
+    flow.idp.token_away = false;
+    flow.idp.token = {{"error", "invalid_grant"}};
+    auto const over = flow.challenge();
+    REQUIRE_FALSE(over.has_value());
+    CHECK(over.error().message().find("nobody is here") != std::string::npos);
+}
+
+TEST_CASE("another way back is registered anew, and the last one is offered again") {
+    Flow flow;
+    REQUIRE(flow.challenge().has_value());
+    flow.options.anew = true;
+    flow.connect();
+    CHECK(flow.token() == "");
+    flow.host->back_to = "http://127.0.0.1:2/callback";
+    flow.host->answer = flow.host->back_to + "?code=abc&state=STATE&iss=" + flow.idp.origin;
+    REQUIRE(flow.challenge().has_value());
+    CHECK(flow.host->lasts == std::vector<std::string>{"", kBack});
+    CHECK(std::count(flow.idp.asked.begin(), flow.idp.asked.end(), "/register") == 2);
+    CHECK(flow.host->urls.at(1).find("127.0.0.1%3A2") != std::string::npos);
+}
+
+TEST_CASE("a record is for the address that it was made for") {
+    Flow flow;
+    REQUIRE(flow.challenge().has_value());
+    flow.connect(flow.idp.origin + "/other");
+    CHECK(flow.token() == "");
+}
+
+TEST_CASE("the scopes that the operator names are asked for instead of all") {
+    Flow flow;
+    flow.options.scope = "mine";
+    flow.connect();
+    REQUIRE(flow.challenge().has_value());
+    CHECK(flow.host->urls.at(0).find("scope=mine") != std::string::npos);
+}
+
+TEST_CASE("what a record hides is known") {
+    Flow flow;
+    REQUIRE(flow.challenge().has_value());
+    auto const hidden = mcp::oauth_secrets(base::Secret(flow.host->record));
+    REQUIRE(hidden.size() == 2);
+    CHECK(hidden[0].reveal() == "t-1");
+    CHECK(hidden[1].reveal() == "r-1");
+    CHECK(mcp::oauth_secrets(base::Secret("no JSON")).empty());
 }

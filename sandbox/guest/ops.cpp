@@ -94,7 +94,9 @@ Guest::Guest(SetupOptions options, int in, int out)
     link_.on_request = [this](std::uint32_t id, Json request_json, std::string_view raw) {
         request(id, request_json, raw);
     };
-    processes_.on_stdio = [this](std::uint32_t request, int fd) { streams_.take(request, fd); };
+    processes_.on_stdio = [this](std::uint32_t request, int fd, std::string id) {
+        streams_.take(request, fd, std::move(id));
+    };
     link_.on_stream = [this](protocol::Frame const& frame) { streams_.frame(frame); };
     link_.on_attach = [this] {
         processes_.forget_waiters();
@@ -137,6 +139,7 @@ void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     if (op == "processes") return processes_.list(id);
     if (op == "rename") return processes_.rename(id, j);
     if (op == "connect") return streams_.connect(id, j);
+    if (op == "attach_stdio") return streams_.attach(id, j);
     if (op == "configure") return configure(id, j);
     if (op == "quiesce") return quiesce(id);
     if (op == "resume") {

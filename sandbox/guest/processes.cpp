@@ -160,7 +160,7 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     waiter.request = request;
     waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
     add_waiter(p, waiter, stdio ? 0 : j.value("wait_ms", std::int64_t(0)));
-    if (stdio) on_stdio(request, ours);    // after the answer, which makes the stream known
+    if (stdio) on_stdio(request, ours, id);    // after the answer, which makes the stream known
 }
 
 void Processes::close_out(Process& p) {

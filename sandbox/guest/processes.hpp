@@ -63,7 +63,7 @@ class Processes {
     Processes(Loop&, Link&, SetupOptions const&, Setup const&);
 
     /// Takes a program's stdin and stdout, one socket, after the request that started it was answered: its stream.
-    std::function<void(std::uint32_t request, int fd)> on_stdio;
+    std::function<void(std::uint32_t request, int fd, std::string id)> on_stdio;
 
     // One per operation; each answers the request now or later.
     void start(std::uint32_t request, Json const&, std::string_view stdin_bytes);

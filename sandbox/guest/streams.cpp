@@ -91,15 +91,33 @@ void Streams::connected(Ptr const& s) {
     pump_in(s);
 }
 
-void Streams::take(std::uint32_t request, int fd) {
+void Streams::take(std::uint32_t request, int fd, std::string program) {
     auto s = std::make_shared<Stream>();
     s->id = request;
     s->fd = fd;
+    s->program = std::move(program);
     streams_[s->id] = s;
     loop_.watch(fd, 0, [this, weak = std::weak_ptr(s)](std::uint32_t events) {
         if (auto self = weak.lock()) ready(self, events);
     });
     update(s);
+}
+
+void Streams::attach(std::uint32_t request, Json const& j) {
+    auto const it = parked_.find(j.value("id", ""));
+    if (it == parked_.end()) return link_.fail(request, "not_found", "its stdin and stdout are not waiting");
+    auto const s = it->second;
+    parked_.erase(it);
+    s->id = request;
+    s->credit = protocol::kWindow;
+    s->inherited = static_cast<std::uint32_t>(s->pending.size());
+    streams_[s->id] = s;
+    loop_.watch(s->fd, 0, [this, weak = std::weak_ptr(s)](std::uint32_t events) {
+        if (auto self = weak.lock()) ready(self, events);
+    });
+    link_.reply(request, Json::object());
+    if (s->read_ended) link_.send(Kind::shut, s->id);
+    pump_in(s);
 }
 
 int Streams::listen(int port) {
@@ -193,6 +211,9 @@ void Streams::pump_in(Ptr const& s) {
         else if (errno != EINTR) return drop(s, true);
     }
     s->pending.erase(0, sent);
+    auto const old = std::min<std::size_t>(sent, s->inherited);     // nobody here waits for its room
+    s->inherited -= static_cast<std::uint32_t>(old);
+    sent -= old;
     if (sent > 0 && !s->closing) {
         std::string credit;
         protocol::store32(credit, static_cast<std::uint32_t>(sent));
@@ -229,7 +250,7 @@ void Streams::frame(protocol::Frame const& frame) {
     auto const s = it->second;
     switch (frame.kind) {
         case Kind::data:
-            if (s->write_ended || s->closing || s->pending.size() + frame.payload.size() > protocol::kWindow)
+            if (s->write_ended || s->closing || s->pending.size() + frame.payload.size() > protocol::kWindow + s->inherited)
                 return drop(s, true);
             s->pending.append(frame.payload);
             if (!s->connecting) pump_in(s);
@@ -260,9 +281,16 @@ void Streams::close_all() {
 
 int Streams::quiesce() {
     if (listener_ >= 0) loop_.change(listener_, 0);
-    int const count = static_cast<int>(streams_.size());
+    int count = 0;
     auto const all = std::exchange(streams_, {});
     for (auto const& [id, s] : all) {
+        if (!s->program.empty() && !s->closing && !parked_.contains(s->program)) {
+            loop_.forget(s->fd);
+            link_.send(Kind::close, id);
+            parked_[s->program] = s;
+            continue;
+        }
+        ++count;
         if (s->connecting) link_.fail(id, "unavailable", "the sandbox is put to sleep");
         drop(s, true);
     }

@@ -16,14 +16,16 @@ class Streams {
     Streams(Loop&, Link&);
 
     void connect(std::uint32_t request, Json const&);      ///< the stream has the request's id
-    /// A connected socket as the stream of that request.
-    void take(std::uint32_t request, int fd);
+    /// A socket that is a program's stdin and stdout, as the stream of that request. It outlives its stream where `quiesce`
+    /// ends that, until `attach`.
+    void take(std::uint32_t request, int fd, std::string program);
+    void attach(std::uint32_t request, Json const&);       ///< the stream has the request's id
     /// Listens on 127.0.0.1, or no longer. 0 takes a free port. Returns the port, or -1 with errno.
     int listen(int port);
     void close_listener();
     void frame(protocol::Frame const&);
     void close_all();                                       ///< their server is gone
-    /// Closes all, and those who connect from now on wait in the listener's queue until `accept_again`. Returns how many.
+    /// Closes all but programs' stdin and stdout, whose streams alone end, and those who connect from now on wait in the listener's queue until `accept_again`. Returns how many.
     int quiesce();
     void accept_again();
     void resume();                                          ///< the link has room again
@@ -33,6 +35,8 @@ class Streams {
         std::uint32_t id = 0;
         int fd = -1;
         bool connecting = false;
+        std::string program;                 // whose stdin and stdout it is
+        std::uint32_t inherited = 0;         // of `pending`, what an earlier stream brought: beside our window
         bool second_try = false;             // ::1 after 127.0.0.1
         int port = 0;
         std::uint32_t credit = protocol::kWindow;   // what the server can take
@@ -59,6 +63,7 @@ class Streams {
     int listener_ = -1, port_ = -1;
     std::uint32_t next_id_ = 0;
     std::map<std::uint32_t, Ptr> streams_;
+    std::map<std::string, Ptr> parked_;      // by program, without a stream just now
 };
 
 }  // namespace guest

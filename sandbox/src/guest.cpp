@@ -141,6 +141,13 @@ base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_stdio(P
     co_return stream;
 }
 
+base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::attach_stdio(std::string process) {
+    auto const channel = channel_;
+    Json request{{"op", "attach_stdio"}, {"id", process}};
+    auto stream = co_await channel->open_stream(std::move(request), kMargin);
+    co_return stream;
+}
+
 base::Task<base::Result<ProcessView>> Guest::read(std::string id, std::uint64_t offset, std::size_t max,
                                                   milliseconds wait) {
     auto const channel = channel_;

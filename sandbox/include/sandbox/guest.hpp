@@ -119,6 +119,9 @@ class Guest {
     /// Starts a program whose stdin and stdout are the stream; what it writes to stderr is its output for `read`. `pty`,
     /// `stdin_bytes` and `wait` have no meaning here.
     base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_stdio(ProcessSpec spec);
+    /// The stdin and stdout of such a program anew: `quiesce` ends the stream, and not them. What the program wrote meanwhile
+    /// comes first. errc::not_found when they are gone, or still have a stream.
+    base::Task<base::Result<std::unique_ptr<GuestStream>>> attach_stdio(std::string process);
     /// Bytes from `offset` on; when there are none yet, waits up to `wait` for some or for the exit.
     base::Task<base::Result<ProcessView>> read(std::string id, std::uint64_t offset, std::size_t max,
                                                base::milliseconds wait);

@@ -207,6 +207,28 @@ TEST_CASE("streams: a program's stdin and stdout") {
         for (bool running = true; running;)
             running = f.io.run(f.guest.read("server", 0, 1000, base::milliseconds(10'000))).value().running;
     }
+    SUBCASE("outlive a sleep's quiet, with what was written on either side of it") {
+        spec.command = "read x; echo \"got $x\"; read y; echo \"got $y\"";
+        auto stream = f.io.run(f.guest.start_with_stdio(spec)).value();
+        CHECK_FALSE(f.io.run(f.guest.attach_stdio("server")).has_value());   // it has one
+        for (std::string const word : {"one\n", "two\n"}) {
+            auto const quiet = f.io.run(f.guest.quiesce()).value();
+            CHECK(quiet.connections_closed == 0);
+            char byte;
+            CHECK_FALSE(f.io.run(stream->read_some(asio::buffer(&byte, 1))).has_value());
+            stream.reset();
+            f.io.run(f.guest.resume()).value();
+            stream = f.io.run(f.guest.attach_stdio("server")).value();
+            f.io.run(stream->write(asio::buffer(word))).value();
+            std::string answer;
+            while (!answer.ends_with('\n')) {
+                if (f.io.run(stream->read_some(asio::buffer(&byte, 1))).value() == 0) break;
+                answer += byte;
+            }
+            CHECK(answer == "got " + word);
+        }
+        CHECK(f.io.run(read_to_end(*stream)) == "");
+    }
     SUBCASE("are not there for one that cannot start") {
         spec.cwd = "/no/such/directory";
         auto const stream = f.io.run(f.guest.start_with_stdio(spec));

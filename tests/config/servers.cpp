@@ -198,6 +198,47 @@ TEST_CASE("servers.json") {
     }
 }
 
+TEST_CASE("how an entry logs in") {
+    SUBCASE("is said in the spellings of other programs") {
+        for (auto const* login : {R"("oauth": {"clientId": "c", "clientSecret": "s3cr3t-s3cr3t", "scopes": ["a", "b"]})",
+                                  R"("oauth": {"client_id": "c", "client_secret": "s3cr3t-s3cr3t", "scope": "a b"})",
+                                  R"("auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "s3cr3t-s3cr3t", "scopes": ["a", "b"]})"}) {
+            INFO(login);
+            auto const entry = one(std::string(R"({"url": "https://x.example/mcp", )") + login + "}");
+            CHECK(entry.problem == "");
+            CHECK(entry.oauth.client_id == "c");
+            CHECK(entry.oauth.client_secret.value.reveal() == "s3cr3t-s3cr3t");
+            CHECK(entry.oauth.client_secret.sensitive);
+            CHECK(entry.oauth.scopes == std::vector<std::string>{"a", "b"});
+            CHECK(entry.may_log_in());
+        }
+    }
+    SUBCASE("is not asked of who has a credential, no address, or does not want to") {
+        CHECK(one(R"({"url": "https://x.example/mcp"})").may_log_in());
+        CHECK_FALSE(one(R"({"url": "https://x.example/mcp", "oauth": false})").may_log_in());
+        CHECK_FALSE(one(R"({"url": "https://x.example/mcp", "headers": {"authorization": "Bearer x"}})").may_log_in());
+        CHECK_FALSE(one(R"({"command": "x"})").may_log_in());
+    }
+    SUBCASE("is refused where it cannot be kept") {
+        auto const with = [](std::string const& oauth) {
+            return problem(R"({"url": "https://x.example/mcp", "oauth": )" + oauth + "}");
+        };
+        CHECK(with(R"({"grant": "client_credentials", "clientId": "c"})").find("clientSecret") != std::string::npos);
+        CHECK(with(R"({"grant": "password"})").find("expected authorization_code") != std::string::npos);
+        CHECK(with(R"({"clientMetadataUrl": "http://x.example/c"})").find("https://") != std::string::npos);
+        CHECK(with(R"({"scopes": ["a\"b"]})").find("visible ASCII") != std::string::npos);
+        CHECK(with(R"({"callbackPort": 70000})").find("65535") != std::string::npos);
+        CHECK(with(R"("yes")").find("true or false") != std::string::npos);
+    }
+    SUBCASE("makes it another server") {
+        auto const print = [](std::string const& oauth) {
+            return one(R"({"url": "https://x.example/mcp", "oauth": )" + oauth + "}").fingerprint;
+        };
+        CHECK(print(R"({"clientId": "a"})") != print(R"({"clientId": "b"})"));
+        CHECK(print(R"({"callbackPort": 2000})") == print("{}"));
+    }
+}
+
 TEST_CASE("the file of servers.json") {
     testing_support::TemporaryDirectory dir;
     auto const path = dir.path + "/servers.json";
@@ -253,6 +294,20 @@ TEST_CASE("importing servers") {
         auto const again = parsed(text);
         REQUIRE(again.servers.size() == 2);
         CHECK(again.servers[1].args == std::vector<std::string>{"1"});
+    }
+    SUBCASE("leaves out what it shall") {
+        auto const out = config::merge_servers("", R"({"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}}})",
+                                               "theirs.json", taken, skipped, {"a"});
+        REQUIRE(out.has_value());
+        CHECK(taken == std::vector<std::string>{"b"});
+        CHECK(parsed(*out).servers.size() == 1);
+    }
+    SUBCASE("knows what an entry asks for of this machine") {
+        auto const entry = one(R"({"command": "x", "env": {"A": "${file:/run/secrets/x}", "B": "${GH_TOKEN}"},
+                                   "envFile": "/etc/app.env"})");
+        CHECK(entry.files == std::vector<std::string>{"/etc/app.env", "/run/secrets/x"});
+        CHECK(entry.variables == std::vector<std::string>{"GH_TOKEN"});
+        CHECK(one(R"({"command": "x"})").files.empty());
     }
     SUBCASE("makes a file where there is none") {
         CHECK(parsed(merged("", R"({"servers": {"v": {"command": "z"}}})")).servers[0].command == "z");

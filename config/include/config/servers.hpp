@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct ServerEntry {
     int line = 0;                    ///< where its entry begins
     std::string problem;             ///< not "": misconfigured, "FILE:LINE: key: what was expected"
     std::vector<std::string> notes;  ///< what was accepted but has no effect here
+    std::vector<std::string> files;      ///< whose contents its values asked for: ${file:...} and envFile
+    std::vector<std::string> variables;  ///< of berth's environment that its values asked for
     bool disabled = false;
 
     Kind kind = Kind::stdio;
@@ -42,6 +45,19 @@ struct ServerEntry {
     std::string cwd;  ///< "" = /workspace inside
     std::string url;
     std::map<std::string, HiddenValue> headers;
+    /// How to log in where the server asks for it.
+    struct OAuth {
+        bool enabled = true;
+        bool client_credentials = false;  ///< as the client itself, without a user
+        std::string client_id;            ///< "" = registered when it is needed
+        HiddenValue client_secret;
+        std::string issuer;               ///< the only one that `client_id` is for; "" = whichever the server names
+        std::string client_metadata_url;  ///< "" = none
+        std::vector<std::string> scopes;  ///< empty = what the server names
+        int callback_port = 0;            ///< of the loopback address that a browser is sent back to; 0 = any
+    } oauth;
+    /// An address without a credential of its own.
+    bool may_log_in() const;
 
     Isolation isolation = Isolation::sandbox;
     struct Sandbox {
@@ -64,6 +80,7 @@ struct ServerEntry {
 
     std::chrono::milliseconds start_timeout{60'000}, call_timeout{120'000};
     std::chrono::milliseconds idle_timeout{600'000};  ///< 0 = never stopped
+    bool hibernate = false;  ///< then: to disk with its memory, instead of being stopped
     bool start_on_demand = true;
     bool restart_on_exit = true;
     int max_restarts = 5;                            ///< in a row; 0 = any number
@@ -101,10 +118,11 @@ base::Result<ServerFile> parse_servers(std::string const& text, std::string cons
 base::Result<ServerFile> load_servers(std::string const& path, ServerVariables const&);
 
 /// `text` with the entries of `other` that it does not have yet, everything else as it stands. `taken` and
-/// `skipped` get their names. An empty `text` makes a new file.
+/// `skipped` get their names; those of `leave_out` are not looked at. An empty `text` makes a new file.
 base::Result<std::string> merge_servers(std::string const& text, std::string const& other,
                                         std::string const& other_name, std::vector<std::string>& taken,
-                                        std::vector<std::string>& skipped);
+                                        std::vector<std::string>& skipped,
+                                        std::set<std::string> const& leave_out = {});
 
 struct KnownServerKey {
     std::string key, aliases, unit, default_value, meaning;

@@ -75,7 +75,8 @@ EntryKey const* find_key(std::string const& name) {
 }
 
 bool is_group(std::string const& name) {
-    return name == "sandbox" || name == "sandbox.filesystem" || name == "sandbox.network";
+    return name == "sandbox" || name == "sandbox.filesystem" || name == "sandbox.network" ||
+           name == "auth";
 }
 
 void read_group(EntryReader& r, JsonNode const& node, std::string const& prefix) {
@@ -83,8 +84,9 @@ void read_group(EntryReader& r, JsonNode const& node, std::string const& prefix)
         if (r.failed()) return;
         auto const path = prefix.empty() ? member.key : prefix + "." + member.key;
         auto const* key = find_key(path);
-        bool const tools = path == "tools" && member.value.is(JsonNode::Kind::object);
-        if (tools || is_group(path)) {
+        bool const both =
+            (path == "tools" || path == "oauth") && member.value.is(JsonNode::Kind::object);  // or a short form
+        if (both || is_group(path)) {
             if (!member.value.is(JsonNode::Kind::object)) {
                 r.mistake(member.line, path, "expected an object");
             } else {
@@ -99,6 +101,23 @@ void read_group(EntryReader& r, JsonNode const& node, std::string const& prefix)
             r.note(member.line, "the key " + path.substr(0, 100) + " is not known here and was passed over");
         }
     }
+}
+
+void check_login(EntryReader& r, JsonNode const& node) {
+    auto const& e = r.entry;
+    auto const& o = e.oauth;
+    auto const* at = node.find("oauth");
+    int const line = at ? at->line : node.line;
+    if (e.kind == ServerEntry::Kind::stdio) {
+        if (at) r.note(line, "oauth has no meaning for a command and was passed over");
+        return;
+    }
+    if (o.client_credentials && (o.client_id.empty() || o.client_secret.value.reveal().empty()))
+        r.mistake(line, "oauth.grant", "expected clientId and clientSecret beside client_credentials");
+    if (!o.client_metadata_url.empty() && !o.client_metadata_url.starts_with("https://"))
+        r.mistake(line, "oauth.clientMetadataUrl", "expected an address that begins with https://");
+    if (at && at->is(JsonNode::Kind::object) && o.enabled && !e.may_log_in())
+        r.note(line, "oauth is not used, because the entry has an Authorization header");
 }
 
 /// Restrictions that cannot be kept are mistakes, and so are two keys that contradict each other.
@@ -133,6 +152,9 @@ void check_together(EntryReader& r, JsonNode const& node) {
             e.headers["Authorization"] = {base::Secret("Bearer " + *token), true};
         }
     }
+    check_login(r, node);
+    bool const boxed = !remote && e.isolation == ServerEntry::Isolation::sandbox;
+    if (e.hibernate && !boxed) r.note(node.line, "idle: hibernate needs a sandbox and was passed over");
     // Within another, it could be replaced by whoever may write that one, and is visible there anyway.
     for (auto const* inner : {&e.sandbox.allow_read, &e.sandbox.allow_write})
         for (auto const* outer : {&e.sandbox.allow_read, &e.sandbox.allow_write})
@@ -160,6 +182,15 @@ std::string fingerprint_of(ServerEntry const& e) {
     j["cwd"] = e.cwd;
     j["url"] = e.url;
     for (auto const& [name, value] : e.headers) j["headers"][name] = base::sha256_hex(value.value.reveal());
+    auto const& o = e.oauth;
+    if (e.kind != ServerEntry::Kind::stdio)
+        j["oauth"] = {{"enabled", o.enabled},
+                      {"grant", o.client_credentials},
+                      {"id", o.client_id},
+                      {"secret", base::sha256_hex(o.client_secret.value.reveal())},
+                      {"issuer", o.issuer},
+                      {"metadata", o.client_metadata_url},
+                      {"scopes", o.scopes}};
     j["isolation"] = static_cast<int>(e.isolation);
     auto const& s = e.sandbox;
     j["sandbox"] = {{"read", s.allow_read},
@@ -278,3 +309,15 @@ void read_entry(EntryReader& r, JsonNode const& node) {
 }
 
 }  // namespace config::servers_json
+
+bool config::ServerEntry::may_log_in() const {
+    auto const own = [](auto const& header) {
+        auto const& key = header.first;
+        constexpr std::string_view wanted = "authorization";
+        return key.size() == wanted.size() &&
+               std::equal(key.begin(), key.end(), wanted.begin(), [](char a, char b) {
+                   return std::tolower(static_cast<unsigned char>(a)) == b;
+               });
+    };
+    return kind != Kind::stdio && oauth.enabled && std::none_of(headers.begin(), headers.end(), own);
+}

@@ -48,6 +48,7 @@ struct EntryKey {
     std::function<void(EntryReader&, JsonNode const&, std::string const& key)> read;
 };
 std::vector<EntryKey> const& entry_keys();
+std::vector<EntryKey> oauth_keys();  ///< those of them that begin with "oauth."
 
 /// Reads every key of `node` into the reader's entry, then checks what several keys say together.
 void read_entry(EntryReader& reader, JsonNode const& node);

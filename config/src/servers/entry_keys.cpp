@@ -219,6 +219,13 @@ void read_isolation(EntryReader& r, JsonNode const& node, std::string const& key
                   "expected sandbox, or host-insecure: the server then runs with all of berth's rights");
 }
 
+void read_idle(EntryReader& r, JsonNode const& node, std::string const& key) {
+    auto const text = r.text(node, key);
+    if (text != "stop" && text != "hibernate")
+        return r.mistake(node.line, key, "expected stop or hibernate, not \"" + text.substr(0, 60) + '"');
+    r.entry.hibernate = text == "hibernate";
+}
+
 void read_domains(EntryReader& r, JsonNode const& node, std::string const& key) {
     for (auto& pattern : r.texts(node, key)) {
         auto const problem = pattern == "*" ? std::string("expected hosts by name") : check_pattern(pattern);
@@ -478,6 +485,13 @@ std::vector<EntryKey> make_entry_keys() {
          "Without calls for this long the server is stopped; the next call starts it. 0 means never. "
          "idle_timeout_seconds counts seconds.",
          with_seconds({"idle_timeout_seconds"}, 0, 30 * kDay, BERTH_FIELD(idle_timeout))},
+        {"idle",
+         {},
+         "stop, hibernate",
+         "stop",
+         "What becomes of an idle server. hibernate writes its memory to disk, and the next call wakes it where it was: "
+         "for servers that keep in memory what they must not lose. Sandboxed commands only.",
+         read_idle},
         {"startOnDemand",
          {"lazy"},
          "true, false",
@@ -542,7 +556,14 @@ std::vector<EntryKey> make_entry_keys() {
 }  // namespace
 
 std::vector<EntryKey> const& entry_keys() {
-    static std::vector<EntryKey> const all = make_entry_keys();
+    static std::vector<EntryKey> const all = [] {
+        auto keys = make_entry_keys();
+        auto login = oauth_keys();
+        auto const place =
+            std::find_if(keys.begin(), keys.end(), [](auto const& key) { return key.name == "disabled"; });
+        keys.insert(place, std::make_move_iterator(login.begin()), std::make_move_iterator(login.end()));
+        return keys;
+    }();
     return all;
 }
 

@@ -86,7 +86,17 @@ base::Result<ServerFile> parse_servers(std::string const& text, std::string cons
     out.path = name;
     if (map.members.size() > kMaxServers)
         return base::error(base::errc::invalid, at_line(name, map.line) + "expected at most 256 servers");
-    Scope scope{variables, inputs_of(*root), false};
+    std::set<std::string> files, names;  // asked for by the entry that is read
+    ServerVariables seen;
+    seen.file = [&](std::string const& path) {
+        files.insert(path);
+        return variables.file(path);
+    };
+    seen.environment = [&](std::string const& variable) {
+        names.insert(variable);
+        return variables.environment(variable);
+    };
+    Scope scope{seen, inputs_of(*root), false};
     for (auto const& member : map.members) {
         if (&map == &*root && (member.key == "inputs" || member.key == "$schema")) continue;
         ServerEntry entry;
@@ -101,6 +111,10 @@ base::Result<ServerFile> parse_servers(std::string const& text, std::string cons
             EntryReader reader(entry, scope, name);
             read_entry(reader, member.value);
         }
+        entry.files.assign(files.begin(), files.end());
+        entry.variables.assign(names.begin(), names.end());
+        files.clear();
+        names.clear();
         out.servers.push_back(std::move(entry));
     }
     return out;
@@ -136,7 +150,8 @@ base::Result<ServerFile> load_servers(std::string const& path, ServerVariables c
 
 base::Result<std::string> merge_servers(std::string const& text, std::string const& other,
                                         std::string const& other_name, std::vector<std::string>& taken,
-                                        std::vector<std::string>& skipped) {
+                                        std::vector<std::string>& skipped,
+                                        std::set<std::string> const& leave_out) {
     using namespace servers_json;
     std::string const base_text = text.empty() ? "{\n    \"mcpServers\": {}\n}\n" : text;
     auto const target = outer(base_text, "servers.json");
@@ -148,6 +163,7 @@ base::Result<std::string> merge_servers(std::string const& text, std::string con
     std::string added;
     for (auto const& member : from.members) {
         if (&from == &*source && (member.key == "inputs" || member.key == "$schema")) continue;
+        if (leave_out.contains(member.key)) continue;
         if (into.find(member.key)) {
             skipped.push_back(member.key);
             continue;

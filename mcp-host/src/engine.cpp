@@ -70,6 +70,8 @@ servers::Options servers_options(EngineOptions const& o, workspace::Workspaces& 
     out.directory = o.data_dir + "/servers";
     out.default_template = o.settings.default_template;
     out.version = o.version;
+    if (o.data_dir != kDefaultData) out.command_options = " --data " + o.data_dir;
+    if (!o.servers_file.empty()) out.command_options += " --servers " + o.servers_file;
     out.name_limit = static_cast<std::size_t>(o.settings.servers.name_length);
     out.workspace_files = [&workspaces](std::string name)
         -> Task<base::Result<std::pair<std::string, std::shared_ptr<void>>>> {

@@ -19,6 +19,8 @@
 
 namespace host {
 
+inline constexpr char kDefaultData[] = "/var/lib/berth";
+
 struct EngineOptions {
     std::string data_dir;
     std::string guest_binary;

@@ -16,7 +16,7 @@ constexpr char const* kHelp = R"(berth: an MCP server that gives a model Linux w
                                                                    server that runs on DIR, else through one that
                                                                    ends with its last such client
   berth tool NAME ['{json}'] [--data DIR]                          call a tool of the running server
-  berth servers import FILE [--insecure] | check | catalogue | add NAME
+  berth servers import FILE [--insecure] | check | catalogue | add NAME | login NAME | logout NAME
                                                                    community MCP servers in DIR/servers.json, or in
                                                                    the file of --servers FILE
   berth doctor [--data DIR]                                        what is missing here, and how to get it

@@ -29,6 +29,8 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     Task<void> apply(config::ServerFile file);
     Task<void> watch_file();
     Task<void> keep_house();
+    Task<void> open_images();
+    Task<void> look_at_logins();
     Task<void> learn_unknown();
     Ptr find(std::string const& name) const;
 
@@ -52,6 +54,7 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     Options options;
     registry::Registry& records;
     std::unique_ptr<workspace::VolumeStore> volumes;
+    std::unique_ptr<sandbox::ImageStore> images;
     Launchpad pad;
     Surroundings around;
     mcp::Hub* hub = nullptr;

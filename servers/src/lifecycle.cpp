@@ -28,6 +28,8 @@ char const* to_string(State state) {
             return "backing_off";
         case State::failed:
             return "failed";
+        case State::needs_login:
+            return "needs_login";
     }
     return "";
 }
@@ -81,6 +83,13 @@ void Lifecycle::died(Time now, std::string why, double jitter) {
     fail(now, std::move(why), jitter);
 }
 
+void Lifecycle::needs_login(std::string why) {
+    if (rest_ != State::asleep) return;
+    failures_ = 0;
+    state_ = State::needs_login;
+    reason_ = std::move(why);
+}
+
 void Lifecycle::degraded(std::string why) {
     if (!running()) return;
     state_ = why.empty() ? State::ready : State::degraded;
@@ -88,7 +97,8 @@ void Lifecycle::degraded(std::string why) {
 }
 
 void Lifecycle::stopped() {
-    if (rest_ != State::asleep || state_ == State::failed || state_ == State::backing_off) return;
+    bool const stays = state_ == State::failed || state_ == State::backing_off || state_ == State::needs_login;
+    if (rest_ != State::asleep || stays) return;
     if (running()) failures_ = 0;
     state_ = State::asleep;
     reason_.clear();

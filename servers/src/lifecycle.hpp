@@ -6,7 +6,7 @@
 
 namespace servers {
 
-enum class State { disabled, misconfigured, asleep, starting, ready, degraded, backing_off, failed };
+enum class State { disabled, misconfigured, asleep, starting, ready, degraded, backing_off, failed, needs_login };
 char const* to_string(State);
 
 /// The life of one server as decisions alone: events in, what to do next out. No socket, clock or timer;
@@ -35,6 +35,8 @@ class Lifecycle {
     void start_failed(Time now, std::string why, double jitter);
     /// It ended by itself while it ran.
     void died(Time now, std::string why, double jitter);
+    /// It wants a login, which an operator has to make: nothing is tried until `reset`.
+    void needs_login(std::string why);
     /// Part of it does not work, or works again ("").
     void degraded(std::string why);
     /// Stopped by us: idle, restarted, or with berth.

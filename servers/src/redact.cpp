@@ -6,20 +6,26 @@
 
 namespace servers {
 
+void Redactor::add(std::string const& name, std::string const& value) {
+    if (value.size() < 8) return;  // no secret, and found everywhere
+    needles_.push_back({name, base::Secret(value)});
+    // The same bytes at each of the three places in a base64 group, without the digits that neighbours decide.
+    for (std::size_t shift = 0; shift < 3 && value.size() >= 12; ++shift) {
+        auto text = base::base64_encode(std::string(shift, 'x') + value);
+        while (text.ends_with('=')) text.pop_back();
+        text = text.substr(shift ? 4 : 0);
+        text.resize(text.size() - std::min<std::size_t>(text.size(), 2));
+        if (text.size() >= 12) needles_.push_back({name, base::Secret(text)});
+    }
+}
+
+void Redactor::sort() {
+    std::stable_sort(needles_.begin(), needles_.end(), [](Needle const& a, Needle const& b) {
+        return a.value.reveal().size() > b.value.reveal().size();
+    });
+}
+
 Redactor::Redactor(config::ServerEntry const& entry) {
-    auto const add = [this](std::string const& name, std::string const& value) {
-        if (value.size() < 8) return;  // no secret, and found everywhere
-        needles_.push_back({name, base::Secret(value)});
-        // The same bytes at each of the three places in a base64 group, without the digits that neighbours
-        // decide.
-        for (std::size_t shift = 0; shift < 3 && value.size() >= 12; ++shift) {
-            auto text = base::base64_encode(std::string(shift, 'x') + value);
-            while (text.ends_with('=')) text.pop_back();
-            text = text.substr(shift ? 4 : 0);
-            text.resize(text.size() - std::min<std::size_t>(text.size(), 2));
-            if (text.size() >= 12) needles_.push_back({name, base::Secret(text)});
-        }
-    };
     for (auto const& [name, value] : entry.env)
         if (value.sensitive) add(name, value.value.reveal());
     for (auto const& [name, value] : entry.headers) {
@@ -28,9 +34,13 @@ Redactor::Redactor(config::ServerEntry const& entry) {
         auto const space = text.find(' ');  // "Bearer abc": the token alone is as secret
         add(name, space == text.npos || text.size() - space < 9 ? text : text.substr(space + 1));
     }
-    std::stable_sort(needles_.begin(), needles_.end(), [](Needle const& a, Needle const& b) {
-        return a.value.reveal().size() > b.value.reveal().size();
-    });
+    add("oauth.clientSecret", entry.oauth.client_secret.value.reveal());
+    sort();
+}
+
+void Redactor::hide(std::string const& name, base::Secret const& value) {
+    add(name, value.reveal());
+    sort();
 }
 
 std::size_t Redactor::replace(std::string& text) const {

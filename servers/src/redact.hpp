@@ -13,12 +13,16 @@ class Redactor {
   public:
     Redactor() = default;
     explicit Redactor(config::ServerEntry const& entry);
+    /// A secret that was not configured, such as a token that was given.
+    void hide(std::string const& name, base::Secret const& value);
     std::string text(std::string text) const;
     /// Every string in `value`, keys included. Returns how many places were redacted.
     std::size_t apply(base::Json& value) const;
     bool empty() const { return needles_.empty(); }
 
   private:
+    void add(std::string const& name, std::string const& value);
+    void sort();
     std::size_t replace(std::string& text) const;
     struct Needle {
         std::string name;

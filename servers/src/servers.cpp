@@ -54,12 +54,18 @@ Servers::Impl::Impl(asio::io_context& context, base::BlockingPool& pool, Options
           egress,
           options.directory + "/mounts",
           options.default_template,
+          nullptr,
           options.workspace_files},
       around{context,
              pad,
              registry,
              options.name_limit,
              {{"name", "berth"}, {"version", options.version}},
+             LoginStore(options.directory + "/logins"),
+             [more = options.command_options](std::string const& server) {
+                 bool const plain = server.find_first_of(" @") == server.npos;
+                 return "sudo berth servers login " + (plain ? server : "'" + server + "'") + more;
+             },
              [this] { rebuild(); },
              [this](Upstream const& by, std::string const& uri) {
                  if (hub && owner_of(uri).get() == &by) hub->resource_updated(uri);
@@ -91,9 +97,34 @@ Task<void> Servers::start(mcp::Hub& hub) {
     // that is commented out for a day should not lose its cache or its memory.
     auto const found = volumes_in(impl->options.directory + "/volumes");
     (void)co_await impl->volumes->recover(found);
+    co_await impl->open_images();
     co_await impl->load();
     asio::co_spawn(impl->io, impl->watch_file(), asio::detached);
     asio::co_spawn(impl->io, impl->keep_house(), asio::detached);
+}
+
+/// Images of an earlier berth are of no use: the other ends of their streams are gone.
+Task<void> Servers::Impl::open_images() {
+    auto const self = shared_from_this();
+    auto key = co_await records.secret("server-images", 32);
+    base::Result<std::unique_ptr<sandbox::ImageStore>> store = error(errc::unavailable, "");
+    if (key) {
+        sandbox::LocalImages local;
+        local.directory = options.directory + "/images";
+        local.key = base::Secret(*key);
+        local.max_bytes = options.image_bytes;
+        store = sandbox::open_local_images(pad.pool, std::move(local));
+    }
+    if (!store) {
+        spdlog::error("servers cannot hibernate: {}", key ? store.error().message() : key.error().message());
+        co_return;
+    }
+    images = std::move(*store);
+    (void)co_await images->sweep();
+    auto old = co_await images->list("");
+    if (old)
+        for (auto const& image : *old) (void)co_await images->remove(image.ref.workspace_id, image.ref.image_id);
+    pad.images = images.get();
 }
 
 Task<void> Servers::stop() {
@@ -202,6 +233,7 @@ Task<void> Servers::Impl::keep_house() {
     while (!stopping) {
         co_await base::sleep_for(kHousework);
         parked.sweep();
+        co_await look_at_logins();
         for (auto const& [name, upstream] : std::map(upstreams)) {
             auto const& entry = upstream->entry();
             auto const limit = entry.idle_timeout;
@@ -211,9 +243,23 @@ Task<void> Servers::Impl::keep_house() {
             std::erase_if(upstream->watched(),
                           [&](auto const& uri) { return !hub || !hub->watched(public_uri(name, uri)); });
             if (!upstream->watched().empty()) continue;
-            co_await upstream->stop("idle", false);
+            if (upstream->can_hibernate())
+                co_await upstream->hibernate();
+            else
+                co_await upstream->stop("idle", false);
         }
     }
+}
+
+/// `berth servers login` and `logout` leave it at that.
+Task<void> Servers::Impl::look_at_logins() {
+    bool again = false;
+    for (auto const& [name, upstream] : std::map(upstreams)) {
+        if (stopping || !upstream->login_changed()) continue;
+        co_await upstream->login_again();
+        again = true;
+    }
+    if (again && !stopping) asio::co_spawn(io, learn_unknown(), asio::detached);
 }
 
 base::Json Servers::Impl::brief(Upstream const& upstream) const {
@@ -222,6 +268,8 @@ base::Json Servers::Impl::brief(Upstream const& upstream) const {
                    {"state", to_string(upstream.life().state())},
                    {"tools", upstream.tools().size()}};
     if (!upstream.life().reason().empty()) out["reason"] = upstream.redactor().text(upstream.life().reason());
+    if (upstream.hibernated()) out["memory"] = "on disk";
+    if (auto next = upstream.next_step(); !next.empty()) out["next_step"] = std::move(next);
     if (!upstream.held().empty()) out["held_back"] = upstream.held().size();
     if (entry.kind != config::ServerEntry::Kind::stdio)
         out["isolation"] = "remote";
@@ -260,6 +308,7 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
     out["calls"] = upstream->calls;
     out["failed_calls"] = upstream->failed_calls;
     out["starts"] = upstream->starts;
+    if (entry.hibernate) out["sleeps"] = upstream->sleeps, out["wakes"] = upstream->wakes;
     out["in_flight"] = upstream->in_flight();
     if (auto const& connection = upstream->connection(); connection && connection->program) {
         out["where"] = connection->program->where();

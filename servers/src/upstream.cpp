@@ -20,7 +20,7 @@ using mcp::Json;
 
 constexpr base::milliseconds kStep{500};  // how soon a waiter looks whether it was cancelled
 constexpr base::milliseconds kListLimit{60'000};
-constexpr base::milliseconds kLeastLearning{5'000};
+constexpr base::milliseconds kLeastLearning{5'000}, kLearnAgain{120'000};
 constexpr std::size_t kMaxInstructions = 16 * 1024;
 constexpr std::size_t kMaxTool = 64 * 1024, kMaxOffer = 4 << 20, kMaxNamed = 20;
 
@@ -112,7 +112,11 @@ Upstream::Upstream(Surroundings& around, config::ServerEntry entry)
       life_(entry_),
       redactor_(entry_),
       changed_(around.io.get_executor()),
-      turns_(around.io.get_executor()) {}
+      turns_(around.io.get_executor()) {
+    if (entry_.problem.empty() && entry_.may_log_in())
+        login_ = std::make_shared<KeptLogin>(around.pad.pool, around.logins, entry_.name,
+                                             around.login_command(entry_.name));
+}
 
 Task<void> Upstream::recall() {
     auto const self = shared_from_this();
@@ -176,7 +180,7 @@ Task<void> Upstream::apply_pins() {
 
 void Upstream::reconfigure(config::ServerEntry entry) {
     entry_ = std::move(entry);
-    redactor_ = Redactor(entry_);
+    hide_again();
     auto apply = [](std::shared_ptr<Upstream> self) -> Task<void> {
         co_await self->apply_pins();
         self->around_.changed();
@@ -211,6 +215,8 @@ Task<Result<std::shared_ptr<Connection>>> Upstream::use() {
                                std::to_string(std::max<std::int64_t>(left.count(), 0) / 1000 + 1) + " s";
                     } else if (life_.state() == State::failed) {
                         why += "; server_restart tries again";
+                    } else if (life_.state() == State::needs_login) {
+                        why = "server " + entry_.name + " needs a login: its operator runs " + next_step();
                     }
                     co_return error(errc::unavailable, redactor_.text(why));
                 }
@@ -228,7 +234,15 @@ Task<void> Upstream::start() {
     std::string broke;
     cut_short_ = false;
     try {
-        co_await start_inside(made);
+        auto woken = co_await wake();
+        if (woken && !*woken) {
+            co_await start_inside(made);
+        } else {
+            if (!woken) life_.start_failed(base::Clock::now(), redactor_.text(woken.error().message()), random_part());
+            last_used_ = base::Clock::now();
+            changed_.notify();
+            around_.changed();
+        }
     } catch (std::exception const& e) {  // a program of strangers must not stop berth
         broke = std::string("it could not be understood: ") + e.what();
     }
@@ -245,6 +259,7 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
     std::string degraded_by;
     auto era = era_;
     ++starts;
+    login_wanted_ = false;
     around_.changed();
     auto const began = base::Clock::now();
     auto status = co_await start_once(made, era, degraded_by);
@@ -255,7 +270,13 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
         era = mcp::Era::legacy;
         status = co_await start_once(made, era, degraded_by);
     }
-    if (!status) {
+    if (status && login_wanted_) status = error(errc::denied, "it asks for a login");
+    if (!status && login_wanted_) {
+        if (made) co_await end(made);
+        life_.needs_login("it asks for a login");
+        log_->note("it asks for a login: " + next_step());
+        spdlog::warn("server {} asks for a login: {}", entry_.name, next_step());
+    } else if (!status) {
         auto why = status.error().message();
         if (made && made->program) {
             auto cause = co_await made->program->cause();
@@ -305,19 +326,9 @@ Task<Status> Upstream::start_once(std::shared_ptr<Connection>& made, std::option
     if (!connected) co_return connected;
     auto const left = std::chrono::duration_cast<base::milliseconds>(began + entry_.start_timeout -
                                                                      base::Clock::now());
-    auto const late = std::make_shared<bool>(false);
-    auto const limit = std::make_shared<asio::steady_timer>(around_.io, std::max(left, kLeastLearning));
-    limit->async_wait([self = shared_from_this(), made, late](boost::system::error_code ec) {
-        if (ec) return;
-        *late = true;
-        asio::co_spawn(self->around_.io, self->cut(made), asio::detached);
-    });
-    struct Stop {
-        std::shared_ptr<asio::steady_timer> timer;
-        ~Stop() { timer->cancel(); }
-    } const stop{limit};
-    degraded_by = co_await learn(made);
-    if (*late) co_return error(errc::timed_out, "it did not list what it offers within its start time");
+    auto learnt = co_await learn(made, std::max(left, kLeastLearning));
+    if (!learnt) co_return error(errc::timed_out, "it did not list what it offers within its start time");
+    degraded_by = std::move(*learnt);
     if (made->over || !made->client->usable()) co_return error(errc::unavailable, made->client->reason());
     co_return Status();
 }
@@ -336,14 +347,8 @@ Task<Status> Upstream::connect(std::shared_ptr<Connection> connection, std::opti
         connection->client = std::make_unique<mcp::Client>(around_.io, connection->program->take_stream(),
                                                            std::move(options), *connection);
     } else {
-        mcp::HttpServer at;
-        at.url = entry_.url;
-        at.transport = entry_.kind == config::ServerEntry::Kind::sse ? mcp::HttpServer::Transport::sse
-                       : entry_.sse_fallback                         ? mcp::HttpServer::Transport::automatic
-                                                                     : mcp::HttpServer::Transport::streamable;
-        for (auto const& [name, value] : entry_.headers) at.headers.emplace_back(name, value.value);
-        connection->client =
-            std::make_unique<mcp::Client>(around_.io, std::move(at), std::move(options), *connection);
+        connection->client = std::make_unique<mcp::Client>(around_.io, http_server(entry_, authorization()),
+                                                           std::move(options), *connection);
     }
     auto facts = co_await connection->client->open();
     if (!facts) co_return error(errc::unavailable, mcp::to_string(facts.error()));
@@ -353,8 +358,29 @@ Task<Status> Upstream::connect(std::shared_ptr<Connection> connection, std::opti
     co_return Status();
 }
 
-Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
+namespace {
+
+struct Lists {
+    mcp::Outcome<Json> tools, prompts, resources, templates;
+};
+
+Task<Result<Lists>> ask_for_lists(std::shared_ptr<Connection> connection) {
+    auto& client = *connection->client;
+    Lists out;
+    out.tools = co_await client.list_tools();
+    out.prompts = co_await client.list_prompts();
+    out.resources = co_await client.list_resources();
+    out.templates = co_await client.list_templates();
+    co_return out;
+}
+
+}  // namespace
+
+Task<Result<std::string>> Upstream::learn(std::shared_ptr<Connection> connection, base::milliseconds limit) {
     auto const self = shared_from_this();
+    auto asking = ask_for_lists(connection);
+    auto lists = co_await base::with_timeout(std::move(asking), limit, "list what it offers");
+    if (!lists) co_return lists.error();
     auto& client = *connection->client;
     std::string missing;
     Offer now;
@@ -375,15 +401,10 @@ Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
             missing = redactor_.text(std::string(what) + ": " + mcp::to_string(listed.error()));
         }
     };
-    auto listed = co_await client.list_tools();
-    take("tools/list", listed, now.tools);
-    bool const has_tools = listed.has_value();
-    listed = co_await client.list_prompts();
-    take("prompts/list", listed, now.prompts);
-    listed = co_await client.list_resources();
-    take("resources/list", listed, now.resources);
-    listed = co_await client.list_templates();
-    take("resources/templates/list", listed, now.templates);
+    take("tools/list", lists->tools, now.tools);
+    take("prompts/list", lists->prompts, now.prompts);
+    take("resources/list", lists->resources, now.resources);
+    take("resources/templates/list", lists->templates, now.templates);
     auto const& facts = client.server();
     if (facts.info.is_object()) {
         now.name = visible_text(text_of(facts.info, "name"), now.invisible_removed);
@@ -391,13 +412,13 @@ Task<std::string> Upstream::learn(std::shared_ptr<Connection> connection) {
     }
     now.instructions = visible_text(facts.instructions.substr(0, kMaxInstructions), now.invisible_removed);
     now.revision = facts.version;
-    if (!has_tools) now.tools = offer_.tools;  // a list that fails now does not unlearn what was known
+    if (!lists->tools) now.tools = offer_.tools;  // a list that fails now does not unlearn what was known
     // In a definition, as anywhere else, a server's secrets have no place.
     for (auto* list : {&now.tools, &now.prompts, &now.resources, &now.templates})
         for (auto& item : *list) redactor_.apply(item);
     now.instructions = redactor_.text(now.instructions);
     make_regular(now);
-    if (connection->over || !client.usable()) co_return "the connection ended";  // half a list is not kept
+    if (connection->over || !client.usable()) co_return std::string("the connection ended");  // half a list is not kept
     offer_ = std::move(now);
     co_await apply_pins();  // before the offer is recorded: first use is when nothing was
     around_.changed();      // and at once: what is held back must not be called meanwhile
@@ -422,8 +443,8 @@ Task<void> Upstream::learn_again(std::shared_ptr<Connection> connection) {
         co_await base::sleep_for(base::milliseconds(100));  // changes come in bursts
         if (connection->over || connection_ != connection) break;
         try {
-            auto const missing = co_await learn(connection);
-            life_.degraded(missing);
+            auto const missing = co_await learn(connection, kLearnAgain);
+            life_.degraded(missing ? *missing : "it did not list in time what it offers now");
             around_.changed();
         } catch (std::exception const& e) {
             life_.degraded(std::string("what it offers could not be understood: ") + e.what());
@@ -485,6 +506,7 @@ Task<void> Upstream::stop(std::string why, bool forget_failures) {
     cut_short_ = life_.state() == State::starting;
     if (auto const connection = starting_; cut_short_ && connection) co_await cut(connection);
     while (life_.state() == State::starting || closing_) co_await changed_.wait(kStep);
+    if (auto const asleep = std::exchange(sleeping_, nullptr)) co_await end(asleep);
     if (auto const connection = std::exchange(connection_, nullptr)) {
         closing_ = true;
         life_.stopped();

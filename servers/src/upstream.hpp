@@ -1,4 +1,5 @@
 #pragma once
+#include "kept_login.hpp"
 #include "lifecycle.hpp"
 #include "offer.hpp"
 #include "program.hpp"
@@ -6,6 +7,7 @@
 #include "signal.hpp"
 #include <registry/registry.hpp>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -46,6 +48,8 @@ struct Surroundings {
     registry::Registry& records;
     std::size_t name_limit = 40;
     mcp::Json client_info;
+    LoginStore logins;
+    std::function<std::string(std::string const& server)> login_command;  ///< what the operator runs
     std::function<void()> changed;                        ///< an offer, or a state
     /// A resource, under its public name, by the server that says so.
     std::function<void(Upstream const&, std::string const& uri)> updated;
@@ -77,8 +81,17 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<void> stop(std::string why, bool forget_failures);
     /// Ends it for good: whoever still waits for it is told so, and nothing starts it again.
     Task<void> retire(std::string why);
+    /// Whether its memory goes to disk when it is idle. `hibernate` leaves it running when that fails, or it is in use.
+    bool can_hibernate() const;
+    Task<void> hibernate();
+    bool hibernated() const { return sleeping_ != nullptr; }
     /// After a change of the configuration that leaves the running server as it is.
     void reconfigure(config::ServerEntry entry);
+    /// The operator logged in or out beside us: the next use starts it with what is kept now.
+    bool login_changed() const { return login_ && login_->changed(); }
+    Task<void> login_again();
+    /// What an operator has to do next, "" for nothing.
+    std::string next_step() const;
     /// Accepts what is held back: all, or the tools named. Returns their names.
     Task<Result<std::vector<std::string>>> approve(std::vector<std::string> tools, std::string who);
 
@@ -112,7 +125,7 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     mcp::Json roots() const;
 
     // Counters for status.
-    std::uint64_t calls = 0, failed_calls = 0, starts = 0;
+    std::uint64_t calls = 0, failed_calls = 0, starts = 0, sleeps = 0, wakes = 0;
     std::set<Passage*> passages;  ///< in flight, for questions that name no call
 
   private:
@@ -121,27 +134,36 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
 
     Task<void> start();
     Task<void> start_inside(std::shared_ptr<Connection>& made);
+    Task<Result<bool>> wake();
     /// Ends what a client waits for.
     Task<void> cut(std::shared_ptr<Connection> connection);
     Task<Status> start_once(std::shared_ptr<Connection>& made, std::optional<mcp::Era>& era,
                             std::string& degraded_by);
     Task<Status> connect(std::shared_ptr<Connection> connection, std::optional<mcp::Era> era);
-    /// Everything it offers; "" or which part could not be had.
-    Task<std::string> learn(std::shared_ptr<Connection> connection);
+    /// Everything it offers; "" or which part could not be had. errc::timed_out: not within `limit`, and nothing of it is
+    /// taken.
+    Task<Result<std::string>> learn(std::shared_ptr<Connection> connection, base::milliseconds limit);
     Task<void> learn_again(std::shared_ptr<Connection> connection);
     void connection_failed(Connection& connection, std::string reason);
     Task<void> bury(std::shared_ptr<Connection> connection, std::string reason);
     Task<void> end(std::shared_ptr<Connection> connection);
     Task<void> apply_pins();
     void turn_over();
+    std::shared_ptr<mcp::Authorization> authorization();
+    Task<void> lose_login(std::shared_ptr<Connection> connection);
+    void hide_again();
 
     Surroundings& around_;
     config::ServerEntry entry_;
     Lifecycle life_;
     Redactor redactor_;
+    std::deque<base::Secret> given_;  ///< tokens that are hidden like what was configured, newest last
+    std::shared_ptr<KeptLogin> login_;
+    bool login_wanted_ = false;
     std::shared_ptr<LogBuffer> log_ = std::make_shared<LogBuffer>();
     Signal changed_, turns_;
-    std::shared_ptr<Connection> connection_, starting_;
+    std::shared_ptr<Connection> connection_, starting_, sleeping_;
+    std::string slept_reason_;  ///< of `degraded`, as it was
     bool retired_ = false, cut_short_ = false;
     bool closing_ = false, known_ = false, learning_ = false, learn_once_more_ = false;
     std::optional<mcp::Era> era_;

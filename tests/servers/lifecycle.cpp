@@ -53,6 +53,22 @@ TEST_CASE("the life of a server") {
         life.reset();
         CHECK(life.wanted(now) == Answer::start);
     }
+    SUBCASE("waits for a login, and is not started until somebody says so") {
+        Lifecycle life(entry());
+        REQUIRE(life.wanted(t0) == Answer::start);
+        life.needs_login("it asks for a login");
+        CHECK(life.state() == State::needs_login);
+        CHECK(life.wanted(t0 + 24h) == Answer::refuse);
+        life.stopped();
+        CHECK(life.state() == State::needs_login);
+        life.reset();
+        CHECK(life.wanted(t0) == Answer::start);
+        auto off = entry();
+        off.disabled = true;
+        Lifecycle disabled(off);
+        disabled.needs_login("no");
+        CHECK(disabled.state() == State::disabled);
+    }
     SUBCASE("waits at least half of its time") {
         Lifecycle life(entry());
         REQUIRE(life.wanted(t0) == Answer::start);

@@ -54,6 +54,20 @@ TEST_CASE("pinned tools") {
         REQUIRE(after.held.size() == 1);
         CHECK(after.held[0].differences[0].find("now \"...EVIL\"") != std::string::npos);
     }
+    SUBCASE("show some of very many changes, and count the rest") {
+        auto many = tool("add", "x");
+        for (int i = 0; i < 20'000; ++i) many["inputSchema"]["enum"].push_back(i);
+        auto few = many;
+        few["inputSchema"]["enum"] = {-1};
+        auto const before = servers::check_pins("calc", {many}, {}, true, 7);
+        auto const after = servers::check_pins("calc", {few}, before.first_seen, false, 8);
+        REQUIRE(after.held.size() == 1);
+        auto const& lines = after.held[0].differences;
+        REQUIRE(lines.size() == 21);
+        CHECK(lines[0] == "/inputSchema/enum/0: was \"0\", now \"-1\"");
+        CHECK(lines[1] == "/inputSchema/enum/1: was \"1\"");
+        CHECK(lines[20] == "and 19980 more, not shown");
+    }
     SUBCASE("do not come back under another name") {
         auto const renamed =
             servers::check_pins("calc", {first[0], tool("sub2", "Subtracts.")}, pins, false, 8);

@@ -10,7 +10,7 @@ namespace host {
 
 /// The command line, taken apart.
 struct Options {
-    std::string command, data = "/var/lib/berth", listen, config;
+    std::string command, data = kDefaultData, listen, config;
     std::string servers;     ///< servers.json; "" = DATA/servers.json
     bool on_demand = false;  ///< serve: for `berth stdio` clients only, and no longer than they stay
     std::vector<std::string> rest;
@@ -26,8 +26,12 @@ int stdio(Options const&);
 int tool(Options const&);
 /// Stops the running server and every sandbox.
 int down(Options const&);
-/// servers import FILE | check | catalogue | add NAME: the operator's file of community servers.
+/// servers import FILE | check | catalogue | add NAME | login NAME | logout NAME: the operator's community servers.
 int servers(Options const&);
+/// The file of --servers, or that of the data directory.
+std::string servers_file(Options const&);
+int servers_login(Options const&);
+int servers_logout(Options const&);
 int doctor(Options const&, config::Settings const&);
 
 /// "berth: LINE" on stderr, and the exit status of a failure.

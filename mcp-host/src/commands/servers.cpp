@@ -1,21 +1,19 @@
 #include "commands.hpp"
 #include <base/files.hpp>
 #include <base/json.hpp>
+#include <config/registry_server.hpp>
 #include <config/servers.hpp>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 // The operator's side of servers.json. No tool and no route writes it: this command does, and nothing else.
 namespace host {
 namespace {
 
 constexpr std::size_t kMaxFile = 1 << 20;
-
-std::string file_of(Options const& o) {
-    return o.servers.empty() ? std::filesystem::absolute(o.data).string() + "/servers.json" : o.servers;
-}
 
 /// Our catalogue stands beside the program, or where it was installed.
 std::string catalogue_directory() {
@@ -25,47 +23,59 @@ std::string catalogue_directory() {
     return {};
 }
 
+/// Somebody else's text cannot move the terminal's cursor over what stands above it.
+std::string plain(std::string text) {
+    for (char& c : text)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    return text;
+}
+
 /// Imported files are often somebody else's: what an entry asks for is shown, and running outside any sandbox has to
-/// be asked for. One with a mistake may hide that wish, so that it counts when the file speaks of it at all.
-base::Status look_through(std::string const& other, std::string const& name,
-                          std::vector<std::string> const& taken, bool insecure) {
+/// be asked for. One with a mistake may hide that wish, so that it counts when the file speaks of it at all. Gives the
+/// entries that are left out.
+base::Result<std::set<std::string>> look_through(std::string const& other, std::string const& name, bool insecure) {
     auto const file = config::parse_servers(other, name, config::process_variables());
     if (!file) return file.error();
+    std::set<std::string> left_out;
     bool const spoken_of = other.find("insecure") != other.npos || other.find("\\u") != other.npos;
     for (auto const& entry : file->servers) {
-        if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
-        for (auto const& path : entry.sandbox.allow_read)
-            std::printf("%s: asks to read %s\n", entry.name.c_str(), path.c_str());
-        for (auto const& path : entry.sandbox.allow_write)
-            std::printf("%s: asks to write %s\n", entry.name.c_str(), path.c_str());
+        auto const show = [&](char const* what, std::vector<std::string> const& all) {
+            for (auto const& one : all) std::printf("%s: asks %s %s\n", entry.name.c_str(), what, plain(one).c_str());
+        };
         bool const outside = entry.isolation == config::ServerEntry::Isolation::host_insecure ||
                              (!entry.problem.empty() && spoken_of);
-        if (outside && !insecure)
-            return base::error(base::errc::denied,
-                               entry.name + " would run outside any sandbox (isolation: host-insecure), so nothing "
-                                            "was imported; take the entry out of " +
-                                   name + ", or import with --insecure");
+        if (outside && !insecure) {
+            std::printf("%s: left out, it would run outside any sandbox (isolation: host-insecure); --insecure takes it\n",
+                        entry.name.c_str());
+            left_out.insert(entry.name);
+            continue;
+        }
+        show("to read", entry.sandbox.allow_read);
+        show("to write", entry.sandbox.allow_write);
+        show("for the contents of", entry.files);
+        show("for the variable", entry.variables);
     }
-    return {};
+    return left_out;
 }
 
 int merge(Options const& o, std::string const& other, std::string const& name, bool insecure) {
-    auto const path = file_of(o);
+    auto const path = servers_file(o);
     std::string ours;
     if (std::filesystem::exists(path)) {
         auto text = base::read_file(path, kMaxFile);
         if (!text) return fail(text.error().message());
         ours = std::move(*text);
     }
+    auto const left_out = look_through(other, name, insecure);
+    if (!left_out) return fail(left_out.error().message());
     std::vector<std::string> taken, skipped;
-    auto merged = config::merge_servers(ours, other, name, taken, skipped);
+    auto merged = config::merge_servers(ours, other, name, taken, skipped, *left_out);
     if (!merged) return fail(merged.error().message());
-    if (auto s = look_through(other, name, taken, insecure); !s) return fail(s.error().message());
     for (auto const& server : skipped) std::printf("%s: already there, left as it is\n", server.c_str());
     if (!taken.empty())
         if (auto s = base::replace_file(path, *merged, 0600); !s) return fail(s.error().message());
     for (auto const& server : taken) std::printf("%s: added to %s\n", server.c_str(), path.c_str());
-    if (taken.empty()) return 0;
+    if (taken.empty()) return left_out->empty() ? 0 : 1;
     auto const file = config::load_servers(path, config::process_variables());
     if (!file) return fail(file.error().message());
     for (auto const& entry : file->servers) {
@@ -81,7 +91,7 @@ int merge(Options const& o, std::string const& other, std::string const& name, b
 }
 
 int check(Options const& o) {
-    auto const file = config::load_servers(file_of(o), config::process_variables());
+    auto const file = config::load_servers(servers_file(o), config::process_variables());
     if (!file) return fail(file.error().message());
     int wrong = 0;
     for (auto const& entry : file->servers) {
@@ -144,20 +154,27 @@ int add(Options const& o) {
 
 }  // namespace
 
+std::string servers_file(Options const& o) {
+    return o.servers.empty() ? std::filesystem::absolute(o.data).string() + "/servers.json" : o.servers;
+}
+
 int servers(Options const& o) {
     auto const verb = o.rest.empty() ? std::string() : o.rest[0];
     if (verb == "check") return check(o);
     if (verb == "catalogue") return catalogue();
     if (verb == "add") return add(o);
+    if (verb == "login") return servers_login(o);
+    if (verb == "logout") return servers_logout(o);
     if (verb == "import") {
         if (o.rest.size() < 2 || o.rest[1].starts_with("--"))
             return fail("expected a file: berth servers import ~/.config/Claude/claude_desktop_config.json");
-        auto const text = base::read_file(o.rest[1], kMaxFile);
+        auto text = base::read_file(o.rest[1], kMaxFile);
+        if (text && config::is_registry_server(*text)) text = config::servers_of_registry(*text, o.rest[1]);
         if (!text) return fail(text.error().message());
         bool const insecure = std::find(o.rest.begin(), o.rest.end(), "--insecure") != o.rest.end();
         return merge(o, *text, o.rest[1], insecure);
     }
-    return fail("expected import FILE, check, catalogue or add NAME");
+    return fail("expected import FILE, check, catalogue, add NAME, login NAME or logout NAME");
 }
 
 }  // namespace host

@@ -21,6 +21,7 @@ std::string line_of(Json const& server) {
     if (server.contains("held_back"))
         line += ", " + std::to_string(server.value("held_back", 0)) + " tools held back";
     if (server.contains("reason")) line += ": " + server.value("reason", "");
+    if (server.contains("next_step")) line += "; next: " + server.value("next_step", "");
     return line;
 }
 

@@ -26,6 +26,9 @@ struct Options {
     std::string default_template = "base";
     std::string version;          ///< of berth, for clientInfo
     std::size_t name_limit = 40;  ///< of public tool names
+    /// What a command that an operator is told to run needs to find us, such as " --data DIR".
+    std::string command_options;
+    std::uint64_t image_bytes = 16ull << 30;  ///< of memory images of servers that hibernate
     int max_starts = 2;           ///< first starts at once, to learn what servers offer
     /// The host's directory of a workspace's files, good for as long as what comes with it is held.
     std::function<Task<base::Result<std::pair<std::string, std::shared_ptr<void>>>>(std::string workspace)>

@@ -180,6 +180,10 @@ std::vector<Key> make_keys() {
          integer(0, 1000, NUMBER(snapshots.per_workspace))},
         {"snapshots.max_bytes", "bytes", "64GiB", "Disk that the snapshots of one owner may take, files and memory together.",
          size(FIELD(snapshots.max_bytes))},
+        {"snapshots.max_still", "time", "60s",
+         "How long a running workspace may stand still while its files are copied for a snapshot or a fork; when that is not "
+         "enough the call fails and the workspace goes on.",
+         duration(1ms, FIELD(snapshots.max_still))},
         {"idle.freeze_after", "time", "2s", "Without calls for this long a workspace is frozen; the next call thaws it.",
          duration(10ms, FIELD(idle.freeze_after))},
         {"idle.hibernate_after", "time", "10m",
@@ -195,6 +199,10 @@ std::vector<Key> make_keys() {
          "Memory that all sandboxes may use together: beyond it the longest-idle workspaces hibernate before another one starts. 0 "
          "means four fifths of the machine's.",
          size_or_none(FIELD(hibernation.memory_ceiling))},
+        {"hibernation.compression", "none, zstd", "none",
+         "How the pages of memory images are kept: as they are, or packed with zstd where they get smaller by it. Packed ones take "
+         "less of the disk and longer to wake from.",
+         one_of({"none", "zstd"}, FIELD(hibernation.compression))},
         {"network.max_allow", "host patterns", "[\"*\"]",
          "What a workspace may ask to reach: exact hosts, *.example.com, each with an optional port; * is any public host.",
          list(check_pattern, FIELD(network.max_allow))},

@@ -212,6 +212,7 @@ base::Status Engine::open_images(base::Secret key) {
     local.directory = options_.data_dir + "/images";
     local.key = std::move(key);
     local.max_bytes = options_.settings.hibernation.disk_bytes;
+    if (options_.settings.hibernation.compression == "zstd") local.compression = sandbox::Compression::zstd;
     auto images = sandbox::open_local_images(pool_, std::move(local));
     if (!images) return images.error();
     images_ = std::move(*images);

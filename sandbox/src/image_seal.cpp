@@ -1,4 +1,5 @@
 #include "image_seal.hpp"
+#include "image_pack.hpp"
 
 #include <base/files.hpp>
 #include <base/hash.hpp>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 
 namespace sandbox::seal {
 
@@ -26,6 +28,8 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kBuffer = 256 * 1024;          // stays in the processor's cache between reading and tagging
 constexpr std::size_t kMaxManifest = 64 << 20;
 constexpr std::size_t kTag = 16;
+constexpr std::uint64_t kWorthPacking = 1 << 20;     // smaller files are not
+constexpr int kFormatPlain = 1, kFormatPacked = 2;
 
 struct FreeMac {
     void operator()(EVP_MAC* mac) const { EVP_MAC_free(mac); }
@@ -58,11 +62,6 @@ std::string piece_key(base::Secret const& key, std::string const& salt, std::str
     return base::hmac_sha256(key.reveal(), "piece\n" + salt + "\n" + name + "\n" + std::to_string(index));
 }
 
-bool is_zero(char const* page) {
-    // Most pages differ at once.
-    return page[0] == 0 && std::memcmp(page, page + 1, kPage - 1) == 0;
-}
-
 // Runs of zero pages within the buffer, given back to the disk.
 void punch(int fd, char const* bytes, std::size_t n, std::uint64_t at) {
     std::size_t run = 0;
@@ -74,7 +73,7 @@ void punch(int fd, char const* bytes, std::size_t n, std::uint64_t at) {
     };
     std::size_t offset = 0;
     for (; offset + kPage <= n; offset += kPage) {
-        if (is_zero(bytes + offset)) run += kPage;
+        if (pack::all_zero(bytes + offset, kPage)) run += kPage;
         else give_back(offset);
     }
     give_back(offset);
@@ -100,11 +99,18 @@ base::Result<std::string> tag_piece(int fd, std::string const& path, std::string
     return tagger.end();
 }
 
+base::Result<SealedFile> pack_file(int from, std::string const& directory, std::string const& name, base::Secret const& key,
+                                   std::string const& salt);
+
 base::Result<SealedFile> tag_file(std::string const& directory, std::string const& name, base::Secret const& key,
-                                  std::string const& salt) {
+                                  std::string const& salt, bool packed) {
     auto const path = directory + "/" + name;
     auto fd = base::sys::open(path, O_RDWR | O_NOFOLLOW);
     if (!fd) return fd.error();
+    struct stat st{};
+    if (::fstat(fd->get(), &st) != 0) return base::errno_error("stat " + path);
+    auto const bytes = static_cast<std::uint64_t>(st.st_size);
+    if (packed && bytes >= kWorthPacking && pack::pays(fd->get(), bytes)) return pack_file(fd->get(), directory, name, key, salt);
     SealedFile out;
     out.name = name;
     std::vector<char> buffer(kBuffer);
@@ -123,15 +129,60 @@ base::Result<SealedFile> tag_file(std::string const& directory, std::string cons
     return out;
 }
 
+base::Status read_all(int fd, char* out, std::size_t size, std::uint64_t at, std::string const& path, std::size_t& got) {
+    for (got = 0; got < size;) {
+        ssize_t const n = ::pread(fd, out + got, size - got, static_cast<off_t>(at + got));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return base::errno_error("read " + path);
+        if (n == 0) break;
+        got += static_cast<std::size_t>(n);
+    }
+    return {};
+}
+
+// Instead of the file, one that holds its pieces packed.
+base::Result<SealedFile> pack_file(int from, std::string const& directory, std::string const& name, base::Secret const& key,
+                                   std::string const& salt) {
+    SealedFile out;
+    out.name = name;
+    auto const path = directory + "/" + name, place = path + ".zst";
+    auto to = base::sys::open(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (!to) return to.error();
+    std::vector<char> piece(kPiece);
+    Tagger tagger;
+    pack::Packer packer;
+    std::uint64_t written = 0;
+    for (std::size_t got = kPiece; got == kPiece;) {
+        if (auto s = read_all(from, piece.data(), kPiece, out.size, path, got); !s) return s.error();
+        auto packed = packer.pack(piece.data(), got);
+        if (!packed) return packed.error();
+        if (!tagger.begin(piece_key(key, salt, name, out.tags.size())))
+            return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
+        tagger.add(packed->data(), packed->size());
+        out.tags.push_back(tagger.end());
+        if (auto s = base::sys::write_all(to->get(), *packed, "write " + place); !s) return s.error();
+        (void)::sync_file_range(to->get(), static_cast<off_t>(written), static_cast<off_t>(packed->size()),
+                                SYNC_FILE_RANGE_WRITE);
+        out.packed.push_back(packed->size());
+        written += packed->size();
+        out.size += got;
+    }
+    if (auto s = base::sys::unlink(path); !s) return s.error();
+    return out;
+}
+
 Json to_json(Manifest const& m) {
     auto const& i = m.info;
     Json files = Json::array();
+    int format = kFormatPlain;
     for (auto const& f : m.files) {
         std::string tags;
         for (auto const& tag : f.tags) tags += tag;
-        files.push_back({{"name", f.name}, {"size", f.size}, {"tags", base::base64_encode(tags)}});
+        Json file{{"name", f.name}, {"size", f.size}, {"tags", base::base64_encode(tags)}};
+        if (f.is_packed()) file["packed"] = f.packed, format = kFormatPacked;
+        files.push_back(std::move(file));
     }
-    return {{"format", 1},
+    return {{"format", format},
             {"workspace", i.ref.workspace_id},
             {"image", i.ref.image_id},
             {"generation", i.ref.generation},
@@ -149,7 +200,8 @@ Json to_json(Manifest const& m) {
 Manifest from_json(Json const& j) {
     Manifest m;
     auto& i = m.info;
-    if (j.at("format").get<int>() != 1) throw std::runtime_error("an unknown format");
+    int const format = j.at("format").get<int>();
+    if (format != kFormatPlain && format != kFormatPacked) throw std::runtime_error("an unknown format");
     i.ref.workspace_id = j.at("workspace").get<std::string>();
     i.ref.image_id = j.at("image").get<std::string>();
     i.ref.generation = j.at("generation").get<std::uint64_t>();
@@ -171,6 +223,8 @@ Manifest from_json(Json const& j) {
         if (!base::base64_decode(one.at("tags").get<std::string>(), tags) || tags.size() % kTag != 0)
             throw std::runtime_error("its tags");
         for (std::size_t at = 0; at < tags.size(); at += kTag) f.tags.push_back(tags.substr(at, kTag));
+        if (auto const packed = one.find("packed"); packed != one.end()) f.packed = packed->get<std::vector<std::uint64_t>>();
+        if (f.is_packed() && f.packed.size() != f.tags.size()) throw std::runtime_error("its pieces");
         m.files.push_back(std::move(f));
     }
     return m;
@@ -183,7 +237,7 @@ std::string manifest_tag(base::Secret const& key, std::string const& text) {
 }  // namespace
 
 base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
-                                                std::string const& salt) {
+                                                std::string const& salt, bool packed) {
     std::vector<std::string> names;
     std::error_code ec;
     for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec)) {
@@ -194,7 +248,7 @@ base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, ba
     std::sort(names.begin(), names.end());
     std::vector<SealedFile> out;
     for (auto const& name : names) {
-        auto file = tag_file(directory, name, key, salt);
+        auto file = tag_file(directory, name, key, salt, packed);
         if (!file) return file.error();
         out.push_back(std::move(*file));
     }
@@ -227,35 +281,124 @@ base::Result<Manifest> read(std::string const& directory, base::Secret const& ke
     }
 }
 
-base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key, std::size_t part,
-                   std::size_t parts) {
+namespace {
+
+struct Opened {
+    base::UniqueFd fd;
+    std::string path;
+};
+
+base::Error broken(SealedFile const& sealed, char const* how) {
+    return error(image_errc::damaged, "the memory image's " + sealed.name + how);
+}
+
+base::Result<Opened> open_sealed(std::string const& directory, SealedFile const& sealed) {
+    if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos) return broken(sealed, " has no name of ours");
+    auto const path = directory + "/" + sealed.stored();
+    auto fd = base::sys::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st{};
+    if (!fd) {
+        // Too many open files, say, is over in a moment and says nothing about this one.
+        int const why = fd.error().code.value();
+        if (why == ENOENT || why == ELOOP) return broken(sealed, " is missing");
+        return fd.error();
+    }
+    if (::fstat(fd->get(), &st) != 0) return base::errno_error("stat " + path);
+    if (!S_ISREG(st.st_mode)) return broken(sealed, " is missing");
+    std::uint64_t stored = sealed.size;
+    if (sealed.is_packed()) stored = std::accumulate(sealed.packed.begin(), sealed.packed.end(), std::uint64_t{0});
+    if (static_cast<std::uint64_t>(st.st_size) != stored || sealed.tags.size() != sealed.size / kPiece + 1)
+        return broken(sealed, " is of another size");
+    return Opened{std::move(*fd), path};
+}
+
+// Pages of zeros stay holes.
+base::Status write_pages(int fd, char const* bytes, std::size_t size, std::uint64_t at, std::string const& path) {
+    for (std::size_t from = 0; from < size;) {
+        auto const zero = [&](std::size_t page) { return pack::all_zero(bytes + page, std::min(kPage, size - page)); };
+        std::size_t to = from;
+        while (to < size && !zero(to)) to += kPage;
+        to = std::min(to, size);
+        for (std::size_t done = from; done < to;) {
+            ssize_t const n = ::pwrite(fd, bytes + done, to - done, static_cast<off_t>(at + done));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return base::errno_error("write " + path);
+            done += static_cast<std::size_t>(n);
+        }
+        from = to;
+        while (from < size && zero(from)) from += kPage;
+    }
+    return {};
+}
+
+/// Checks, and unpacks, pieces of a packed file.
+class Unpacking {
+  public:
+    Unpacking(Opened from, SealedFile const& sealed, Manifest const& manifest, base::Secret const& key)
+        : from_(std::move(from)), sealed_(sealed), manifest_(manifest), key_(key), piece_(kPiece) {}
+    base::Status into(std::string const& directory) {
+        auto fd = base::sys::open(directory + "/" + sealed_.name, O_WRONLY | O_NOFOLLOW);
+        if (!fd) return fd.error();
+        to_ = std::move(*fd);
+        return {};
+    }
+    base::Status piece(std::size_t index) {
+        auto const at = std::accumulate(sealed_.packed.begin(), sealed_.packed.begin() + static_cast<std::ptrdiff_t>(index),
+                                        std::uint64_t{0});
+        if (sealed_.packed[index] > kPiece) return broken(sealed_, " was changed");
+        packed_.resize(sealed_.packed[index]);
+        std::size_t got = 0;
+        if (auto s = read_all(from_.fd.get(), packed_.data(), packed_.size(), at, from_.path, got); !s) return s;
+        if (got != packed_.size()) return broken(sealed_, " is of another size");
+        if (!tagger_.begin(piece_key(key_, manifest_.salt, sealed_.name, index)))
+            return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
+        tagger_.add(packed_.data(), packed_.size());
+        if (!base::constant_time_equal(tagger_.end(), sealed_.tags[index])) return broken(sealed_, " was changed");
+        auto const start = static_cast<std::uint64_t>(index) * kPiece;
+        auto const size = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, sealed_.size - start));
+        if (!to_ || packed_.empty()) return {};
+        if (auto s = unpacker_.unpack(packed_, piece_.data(), size); !s) return broken(sealed_, " cannot be unpacked");
+        return write_pages(to_.get(), piece_.data(), size, start, sealed_.name);
+    }
+
+  private:
+    Opened from_;
+    SealedFile const& sealed_;
+    Manifest const& manifest_;
+    base::Secret const& key_;
+    base::UniqueFd to_;
+    std::string packed_;
+    std::vector<char> piece_;
+    Tagger tagger_;
+    pack::Unpacker unpacker_;
+};
+
+}  // namespace
+
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key,
+                   std::string const& unpacked, std::size_t part, std::size_t parts) {
     std::vector<char> buffer(kBuffer);
     Tagger tagger;
     std::size_t turn = 0;
     for (auto const& sealed : manifest.files) {
-        auto const path = directory + "/" + sealed.name;
-        auto const broken = [&](char const* how) {
-            return error(image_errc::damaged, "the memory image's " + sealed.name + how);
-        };
-        if (sealed.name.empty() || sealed.name.find('/') != sealed.name.npos) return broken(" has no name of ours");
-        auto fd = base::sys::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-        struct stat st{};
-        if (!fd) {
-            // Too many open files, say, is over in a moment and says nothing about this one.
-            int const why = fd.error().code.value();
-            if (why == ENOENT || why == ELOOP) return broken(" is missing");
-            return fd.error();
+        auto opened = open_sealed(directory, sealed);
+        if (!opened) return opened.error();
+        if (sealed.is_packed()) {
+            Unpacking work(std::move(*opened), sealed, manifest, key);
+            if (!unpacked.empty())
+                if (auto s = work.into(unpacked); !s) return s;
+            for (std::size_t i = 0; i < sealed.tags.size(); ++i)
+                if (turn++ % parts == part)
+                    if (auto s = work.piece(i); !s) return s;
+            continue;
         }
-        if (::fstat(fd->get(), &st) != 0) return base::errno_error("stat " + path);
-        if (!S_ISREG(st.st_mode)) return broken(" is missing");
-        if (static_cast<std::uint64_t>(st.st_size) != sealed.size || sealed.tags.size() != sealed.size / kPiece + 1)
-            return broken(" is of another size");
         for (std::size_t i = 0; i < sealed.tags.size(); ++i) {
             if (turn++ % parts != part) continue;
             std::size_t size = 0;
-            auto tag = tag_piece(fd->get(), path, piece_key(key, manifest.salt, sealed.name, i), i, false, tagger, buffer, size);
+            auto tag = tag_piece(opened->fd.get(), opened->path, piece_key(key, manifest.salt, sealed.name, i), i, false, tagger,
+                                 buffer, size);
             if (!tag) return tag.error();
-            if (!base::constant_time_equal(*tag, sealed.tags[i])) return broken(" was changed");
+            if (!base::constant_time_equal(*tag, sealed.tags[i])) return broken(sealed, " was changed");
         }
     }
     return {};

@@ -19,8 +19,12 @@ namespace seal {
 
 struct SealedFile {
     std::string name;
-    std::uint64_t size = 0;
+    std::uint64_t size = 0;                        ///< as the runtime wants it
     std::vector<std::string> tags;                 ///< one for each kPiece bytes, and one for the rest, however short
+    std::vector<std::uint64_t> packed;             ///< of a packed file: how long each piece of it became
+
+    bool is_packed() const { return !packed.empty(); }
+    std::string stored() const { return is_packed() ? name + ".zst" : name; }    ///< its name in the image's directory
 };
 
 struct Manifest {
@@ -32,17 +36,19 @@ struct Manifest {
 inline constexpr std::size_t kPiece = 4 << 20;
 inline constexpr char const* kManifest = "manifest.json";
 
-/// Tags every regular file in the directory, punching holes where whole pages are zero. Blocks.
+/// Tags every regular file in the directory, punching holes where whole pages are zero. With `packed`, large files that get
+/// smaller by it are replaced by packed ones. Blocks.
 base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
-                                                std::string const& salt);
+                                                std::string const& salt, bool packed = false);
 /// Writes the sealed manifest.
 base::Status write(std::string const& directory, Manifest const& manifest, base::Secret const& key);
 /// Reads it and checks its own tag, not the files'. image_errc::damaged.
 base::Result<Manifest> read(std::string const& directory, base::Secret const& key);
-/// Reads every byte and compares; with `parts`, every so many piece, so that several threads share the work.
+/// Reads every byte and compares; with `parts`, every so many piece, so that several threads share the work. Packed files are
+/// unpacked on the way, each piece once its tag fits, into files of their names that stand in `unpacked`, all holes.
 /// image_errc::damaged names the file. Blocks.
-base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key, std::size_t part = 0,
-                   std::size_t parts = 1);
+base::Status check(std::string const& directory, Manifest const& manifest, base::Secret const& key,
+                   std::string const& unpacked = "", std::size_t part = 0, std::size_t parts = 1);
 
 }  // namespace seal
 }  // namespace sandbox

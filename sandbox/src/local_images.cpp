@@ -1,9 +1,8 @@
 // Images as directories of the local disk. What stands under its name is whole: it was renamed there, sealed and flushed.
 //
-// Pages are kept as they are, not compressed: the runtime reads a plain file, so a compressed one would have to be unpacked
-// to a second file before each wake. zstd at its fastest gives back about 1 GB/s a core, 60 ms for 64 MiB, which is half of
-// what the whole wake may take, to save disk that idle workspaces have plenty of. Pages of zeros cost nothing either way:
-// they are holes.
+// Pages may be kept packed with zstd, in frames of a piece each. The runtime reads plain files, so a packed one is unpacked
+// beside it before each wake, while its pieces are checked; that file goes as soon as nobody needs the opened image. Pages of
+// zeros cost nothing either way: they are holes.
 #include "image_seal.hpp"
 
 #include <base/files.hpp>
@@ -113,7 +112,8 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
             m.info.ref = draft.ref;
             m.info.facts = facts;
             m.salt = base::random_bytes(kSaltBytes);
-            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt);
+            bool const packed = self->options_.compression == Compression::zstd && !draft.short_lived;
+            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt, packed);
             if (!files) return files.error();
             if (files->empty()) return error(errc::invalid, "an image without files");
             m.files = std::move(*files);
@@ -157,8 +157,22 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         auto found = co_await base::blocking(pool_, std::move(look));
         if (!found) co_return found.error();
         auto const m = std::make_shared<seal::Manifest const>(std::move(*found));
-        auto check = [self, m, ref](std::size_t part) {
-            return [self, m, ref, part] { return seal::check(self->path(ref), *m, self->options_.key, part, kCheckers); };
+        OpenImage image;
+        image.info = m->info;
+        image.directory = path(ref);
+        std::string unpacked;
+        if (std::any_of(m->files.begin(), m->files.end(), [](auto const& f) { return f.is_packed(); })) {
+            unpacked = aside() + "/" + base::random_id();
+            image.directory = unpacked;
+            image.keeps = lend(unpacked, m->info.bytes);
+            auto prepare = [self, m, ref, unpacked] { return self->prepare_unpacked(*m, self->path(ref), unpacked); };
+            auto prepared = co_await base::blocking(pool_, std::move(prepare));
+            if (!prepared) co_return prepared.error();
+        }
+        auto check = [self, m, ref, unpacked](std::size_t part) {
+            return [self, m, ref, unpacked, part] {
+                return seal::check(self->path(ref), *m, self->options_.key, unpacked, part, kCheckers);
+            };
         };
         using namespace asio::experimental::awaitable_operators;
         auto first = base::blocking(pool_, check(0));
@@ -167,7 +181,7 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
         auto const [one, other] = co_await std::move(both);
         for (auto const* result : {&one, &other})
             if (!*result) co_return result->error();
-        co_return OpenImage{m->info, path(ref)};
+        co_return image;
     }
 
     base::Task<base::Result<ImageInfo>> clone(ImageRef from, ImageRef to) override {
@@ -185,8 +199,8 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
             if (auto s = base::sys::mkdir(directory, 0700); !s) return s.error();
             // Nobody writes to the files of a published image, so one set serves all. Their tags do not name their image.
             for (auto const& file : m->files)
-                if (::link((self->path(from) + "/" + file.name).c_str(), (directory + "/" + file.name).c_str()) != 0) {
-                    auto const failed = base::errno_error("link " + file.name);
+                if (::link((self->path(from) + "/" + file.stored()).c_str(), (directory + "/" + file.stored()).c_str()) != 0) {
+                    auto const failed = base::errno_error("link " + file.stored());
                     (void)base::remove_tree(directory);
                     return failed;
                 }
@@ -267,13 +281,40 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
 
     void forget(ImageDraft const& draft) { reserved_ -= std::min(reserved_, draft.reserved); }
 
+    // On the pool. The plain files as they are, and empty ones for those to unpack.
+    base::Status prepare_unpacked(seal::Manifest const& m, std::string const& from, std::string const& to) const {
+        if (auto s = base::sys::mkdir(to, 0700); !s) return s;
+        for (auto const& file : m.files) {
+            auto const place = to + "/" + file.name;
+            if (!file.is_packed()) {
+                if (::link((from + "/" + file.name).c_str(), place.c_str()) == 0) continue;
+                if (errno == ENOENT) return error(image_errc::damaged, "the memory image's " + file.name + " is missing");
+                return base::errno_error("link " + place);
+            }
+            auto fd = base::sys::open(place, O_WRONLY | O_CREAT | O_EXCL, 0600);
+            if (!fd) return fd.error();
+            if (::ftruncate(fd->get(), static_cast<off_t>(file.size)) != 0) return base::errno_error("size " + place);
+        }
+        return {};
+    }
+
+    // A directory that goes, and its bytes with it, when nobody holds what is returned. What a crash leaves, `sweep` removes.
+    std::shared_ptr<void const> lend(std::string const& directory, std::uint64_t bytes) {
+        reserved_ += bytes;
+        auto const self = shared_from_this();
+        return std::shared_ptr<void const>(this, [self, directory, bytes](void const*) {
+            self->reserved_ -= std::min(self->reserved_, bytes);
+            asio::post(self->pool_, [directory] { (void)base::remove_tree(directory); });
+        });
+    }
+
     // On the pool. The order is what a crash leaves whole: the bytes, the manifest that vouches for them, the name.
     base::Result<ImageInfo> settle(std::string const& directory, seal::Manifest m) const {
         m.info.created_ms = unix_ms();
         m.info.bytes = 0;
         for (auto const& file : m.files) {
             m.info.bytes += file.size;
-            if (auto s = flush(directory + "/" + file.name, O_RDONLY | O_NOFOLLOW); !s) return s.error();
+            if (auto s = flush(directory + "/" + file.stored(), O_RDONLY | O_NOFOLLOW); !s) return s.error();
         }
         if (auto s = seal::write(directory, m, options_.key); !s) return s.error();
         auto const parent = home(m.info.ref.workspace_id);

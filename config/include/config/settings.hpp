@@ -37,6 +37,7 @@ struct Settings {
     struct Snapshots {
         int per_workspace = 10;
         std::uint64_t max_bytes = 64ull << 30;               ///< of one owner's, files and memory
+        std::chrono::milliseconds max_still{60'000};         ///< of a workspace while its files are copied
     } snapshots;
     struct Idle {
         std::chrono::milliseconds freeze_after{2'000};
@@ -47,6 +48,7 @@ struct Settings {
     struct Hibernation {
         std::uint64_t disk_bytes = 64ull << 30;              ///< of all memory images together
         std::uint64_t memory_ceiling = 0;                    ///< of all sandboxes together; 0 = 80 % of the machine's
+        std::string compression = "none";                    ///< none | zstd
     } hibernation;
     struct Network {
         std::vector<std::string> max_allow{"*"};             ///< what a workspace may ask for; "*" = any public host

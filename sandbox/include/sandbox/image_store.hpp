@@ -17,19 +17,21 @@ struct ImageDraft {
     ImageRef ref;
     std::string directory;
     std::uint64_t reserved = 0;                    ///< bytes counted against the store's bound until it is settled
+    bool short_lived = false;                      ///< for the caller to set: gone in a moment, and not worth packing
 };
 
 struct ImageInfo {
     ImageRef ref;
     ImageFacts facts;
     std::int64_t created_ms = 0;                   ///< Unix time
-    std::uint64_t bytes = 0;                       ///< of its files; holes and sharing with a clone not taken off
+    std::uint64_t bytes = 0;                       ///< of its files, unpacked; holes and sharing with a clone not taken off
 };
 
 /// A sound image in a local directory, ready for Sandboxes::restore.
 struct OpenImage {
     ImageInfo info;
     std::string directory;
+    std::shared_ptr<void const> keeps;             ///< what `directory` may last for; let go on the I/O thread
 };
 
 /// Memory images of sandboxes. An image is written aside, sealed with the node's key over every byte and over what it
@@ -67,11 +69,14 @@ class ImageStore {
     virtual Use use() const = 0;
 };
 
+enum class Compression { none, zstd };
+
 struct LocalImages {
     std::string directory;                         ///< DIR/images; made 0700
     base::Secret key;                              ///< 32 bytes or more, kept elsewhere: whoever has it can forge
     std::uint64_t max_bytes = 64ull << 30;
     std::uint64_t keep_free = 1ull << 30;          ///< of the disk
+    Compression compression = Compression::none;   ///< of new images whose pages get smaller by it; either kind is read
 };
 /// Images below one directory: <workspace>/<image>/ with the runtime's files and `manifest.json`.
 base::Result<std::unique_ptr<ImageStore>> open_local_images(base::BlockingPool&, LocalImages);

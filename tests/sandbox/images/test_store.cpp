@@ -1,4 +1,6 @@
 #include <base/files.hpp>
+#include <base/ids.hpp>
+#include <base/timeout.hpp>
 #include <doctest/doctest.h>
 #include <sandbox/image_store.hpp>
 #include <testing/io.hpp>
@@ -39,8 +41,10 @@ struct Store {
         facts.cpu.features = {"avx", "sse"};
         open(max_bytes);
     }
-    void open(std::uint64_t max_bytes = 1 << 30, char key = 'k') {
+    void open(std::uint64_t max_bytes = 1 << 30, char key = 'k',
+              sandbox::Compression compression = sandbox::Compression::none) {
         sandbox::LocalImages local;
+        local.compression = compression;
         local.directory = directory.path + "/images";
         local.key = base::Secret(std::string(32, key));
         local.max_bytes = max_bytes;
@@ -216,6 +220,75 @@ TEST_CASE("a published image") {
         auto opened = s.get(Store::ref());
         REQUIRE_FALSE(opened);
         CHECK(is(opened.error(), errc::not_found));
+    }
+}
+
+TEST_CASE("an image whose pages are packed") {
+    Store s;
+    s.open(1 << 30, 'k', sandbox::Compression::zstd);
+    auto const contents = Store::pages();
+    REQUIRE(s.publish(Store::ref()));
+    auto const packed = s.path("/pages.img.zst");
+    REQUIRE(fs::exists(packed));
+    CHECK_FALSE(fs::exists(s.path("/pages.img")));
+    CHECK(fs::file_size(packed) < contents.size() / 10);
+    auto const aside = s.directory.path + "/images/.aside";
+    auto const settled = [&] {
+        for (int i = 0; i < 1000 && !fs::is_empty(aside); ++i) s.io.run(base::sleep_for(std::chrono::milliseconds(5)));
+        return fs::is_empty(aside);
+    };
+
+    SUBCASE("opens unpacked, for as long as it is held, zero pages as holes") {
+        auto const before = s.store->use().bytes;
+        {
+            auto opened = s.get(Store::ref());
+            REQUIRE(opened);
+            CHECK(opened->info.bytes == contents.size() + 5);
+            CHECK(base::read_file(opened->directory + "/pages.img", 64 << 20).value() == contents);
+            CHECK(base::read_file(opened->directory + "/checkpoint.img").value() == "state");
+            struct stat st{};
+            REQUIRE(::stat((opened->directory + "/pages.img").c_str(), &st) == 0);
+            CHECK(static_cast<std::uint64_t>(st.st_blocks) * 512 <= 6u << 20);
+            CHECK(s.store->use().bytes == before + opened->info.bytes);
+        }
+        CHECK(settled());
+        CHECK(s.store->use().bytes == before);
+        CHECK(s.get(Store::ref()));
+    }
+    SUBCASE("is refused as damaged wherever a bit was flipped, and nothing of it is left") {
+        for (auto const at : {std::uintmax_t{0}, fs::file_size(packed) / 2, fs::file_size(packed) - 1}) {
+            flip(packed, static_cast<std::streamoff>(at));
+            CHECK(s.refused(Store::ref(), image_errc::damaged));
+            flip(packed, static_cast<std::streamoff>(at));
+        }
+        CHECK(settled());
+        CHECK(s.get(Store::ref()));
+    }
+    SUBCASE("is refused as damaged when it was cut, grown or is missing") {
+        SUBCASE("cut") { fs::resize_file(packed, fs::file_size(packed) / 2); }
+        SUBCASE("grown") { fs::resize_file(packed, fs::file_size(packed) + 1); }
+        SUBCASE("missing") { fs::remove(packed); }
+        CHECK(s.refused(Store::ref(), image_errc::damaged));
+    }
+    SUBCASE("is cloned without copying, and read by a store that packs nothing") {
+        REQUIRE(s.io.run(s.store->clone(Store::ref(), Store::ref("w9", "c1", 7))));
+        REQUIRE(s.io.run(s.store->remove("w1", "i1")));
+        s.open();
+        auto opened = s.get(Store::ref("w9", "c1", 7));
+        REQUIRE(opened);
+        CHECK(base::read_file(opened->directory + "/pages.img", 64 << 20).value() == contents);
+    }
+    SUBCASE("is left as it is when it would not get smaller, or goes in a moment") {
+        auto const random = base::random_bytes(8 << 20);
+        auto draft = s.io.run(s.store->begin(Store::ref("w2"), 16 << 20)).value();
+        SUBCASE("random") { std::ofstream(draft.directory + "/pages.img") << random; }
+        SUBCASE("short-lived") {
+            draft.short_lived = true;
+            std::ofstream(draft.directory + "/pages.img") << contents;
+        }
+        REQUIRE(s.io.run(s.store->publish(std::move(draft), s.facts)));
+        CHECK(fs::exists(s.directory.path + "/images/w2/i1/pages.img"));
+        CHECK(s.get(Store::ref("w2")));
     }
 }
 

@@ -193,6 +193,27 @@ TEST_CASE("a clone of a volume that is written to shows one instant") {
     CHECK_FALSE(stands_still(v->host_directory()));
 }
 
+TEST_CASE("a clone that takes longer than it may leaves nothing, and its origin goes on") {
+    bool images = true;
+    SUBCASE("images") {
+        if (no_images()) return;
+    }
+    SUBCASE("plain directories") { images = false; }
+    Fixture f(images);
+    auto const v = f.create("large");
+    for (int i = 0; i < 40; ++i) REQUIRE(put(*v, "f" + std::to_string(i), std::string(1 << 20, 'x')));
+    // By reflink it takes no time at all, and so none too long.
+    auto const made = f.io.run(f.store->clone("large", "copy", std::chrono::milliseconds(1)));
+    if (made) CHECK(made->shared);
+    else CHECK(base::is(made.error(), errc::timed_out));
+    CHECK(f.entries(".") == 0);
+    CHECK(f.entries("copy") == (made ? 1u : 0u));
+    if (images) CHECK_FALSE(stands_still(v->host_directory()));
+    CHECK(put(*v, "more", "x"));
+    auto const again = f.io.run(f.store->clone("large", "second", std::chrono::minutes(1)));
+    REQUIRE_MESSAGE(again, (again ? "" : again.error().message()));
+}
+
 TEST_CASE("clones at the same time") {
     if (no_images()) return;
     Fixture f;

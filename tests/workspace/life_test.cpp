@@ -1,189 +1,9 @@
-// Workspaces over real sandboxes, with a store of images that fails when it is told to.
-#include "../sandbox/gvisor/node_fixture.hpp"
-#include <sandbox/image_store.hpp>
-#include <workspace/workspaces.hpp>
-
-#include <doctest/doctest.h>
-
-#include <functional>
+// Workspaces over real sandboxes, with stores that fail when they are told to.
+#include "world.hpp"
 
 using base::Result;
-using base::Status;
 using base::Task;
-using namespace workspace;
-
-namespace {
-
-constexpr char const* kOwner = "tester";
-
-/// Passes everything on, unless a step is to fail.
-class FaultyImages final : public sandbox::ImageStore {
-  public:
-    explicit FaultyImages(std::unique_ptr<sandbox::ImageStore> inner) : inner_(std::move(inner)) {}
-    std::optional<base::Error> begin_fails, publish_fails, open_fails;
-    int opened = 0;
-
-    Task<Result<sandbox::ImageDraft>> begin(sandbox::ImageRef ref, std::uint64_t bytes) override {
-        if (begin_fails) co_return *begin_fails;
-        auto draft = co_await inner_->begin(std::move(ref), bytes);
-        co_return draft;
-    }
-    Task<Result<sandbox::ImageInfo>> publish(sandbox::ImageDraft draft, sandbox::ImageFacts facts) override {
-        if (publish_fails) co_return *publish_fails;
-        auto info = co_await inner_->publish(std::move(draft), std::move(facts));
-        co_return info;
-    }
-    Task<void> discard(sandbox::ImageDraft draft) override { return inner_->discard(std::move(draft)); }
-    Task<Result<sandbox::OpenImage>> open(sandbox::ImageRef ref, sandbox::ImageFacts here) override {
-        ++opened;
-        if (open_fails) co_return *open_fails;
-        auto image = co_await inner_->open(std::move(ref), std::move(here));
-        co_return image;
-    }
-    Task<Result<sandbox::ImageInfo>> clone(sandbox::ImageRef from, sandbox::ImageRef to) override {
-        return inner_->clone(std::move(from), std::move(to));
-    }
-    Task<Status> remove(std::string workspace, std::string image) override {
-        return inner_->remove(std::move(workspace), std::move(image));
-    }
-    Task<Status> remove_workspace(std::string workspace) override {
-        return inner_->remove_workspace(std::move(workspace));
-    }
-    Task<Result<std::vector<sandbox::ImageInfo>>> list(std::string workspace) override {
-        return inner_->list(std::move(workspace));
-    }
-    Task<Result<int>> sweep() override { return inner_->sweep(); }
-    Use use() const override { return inner_->use(); }
-
-  private:
-    std::unique_ptr<sandbox::ImageStore> inner_;
-};
-
-struct World {
-    testing_support::TemporaryDirectory directory;
-    testing_support::Io io;
-    config::Settings settings;
-    std::unique_ptr<registry::Registry> records;
-    std::unique_ptr<sandbox::Sandboxes> sandboxes;
-    std::unique_ptr<VolumeStore> volumes;
-    std::unique_ptr<sandbox::EgressProxy> egress;
-    std::unique_ptr<FaultyImages> images;
-    std::unique_ptr<Workspaces> workspaces;
-    std::string id;
-    std::uint64_t seen = 0;
-    int counted = 0;
-
-    World() {
-        settings.limits.disk_bytes = 64 << 20;
-        open();
-    }
-    ~World() {
-        if (!workspaces) open();
-        io.run(workspaces->shut_down(true));
-        io.run(sandboxes->stop(true));
-        io.run(volumes->stop(true));
-        io.run(records->close());
-    }
-    void open() {
-        records = registry::Registry::open(io.context, directory.path).value();
-        sandbox::Options o;
-        o.directory = directory.path + "/n";
-        o.guest_binary = BERTH_GUEST;
-        o.templates["base"] = {"base", gvisor_test::kTemplate, "test"};
-        o.pool["base"] = {0, 0, 0};
-        sandboxes = sandbox::Sandboxes::open(io.context, io.pool, o).value();
-        VolumeStore::Options v;
-        v.directory = directory.path + "/volumes";
-        v.default_bytes = 64 << 20;
-        v.stock = 0;
-        volumes = VolumeStore::open(io.context, io.pool, v).value();
-        egress = std::make_unique<sandbox::EgressProxy>(io.context, sandbox::EgressProxy::Options{},
-                                                        [](sandbox::EgressProxy::Record const&) {});
-        sandbox::LocalImages local;
-        local.directory = directory.path + "/images";
-        local.key = base::Secret(std::string(32, 'k'));
-        local.keep_free = 0;
-        images =
-            std::make_unique<FaultyImages>(sandbox::open_local_images(io.pool, std::move(local)).value());
-        workspaces = std::make_unique<Workspaces>(io.context, io.pool, settings, *records, *sandboxes,
-                                                  *volumes, *egress);
-        workspaces->use_images(*images);
-        io.run(workspaces->recover());
-    }
-    /// As when the server is killed, but for its own clean-ups: sandboxes go on running.
-    void crash() {
-        io.run(workspaces->shut_down(false));
-        workspaces.reset();
-        images.reset();
-        egress.reset();
-        volumes.reset();
-        sandboxes.reset();
-        records.reset();
-        io.context.restart();
-        open();
-    }
-    void create() {
-        CreateRequest request;
-        request.files["kept"] = "kept";
-        auto made = io.run(workspaces->create(kOwner, std::move(request)));
-        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
-        id = made->view.id;
-        auto lease = awake();
-        REQUIRE(lease);
-        sandbox::ProcessSpec spec;
-        spec.id = "p-counter";
-        spec.command = "n=0; while read line; do n=$((n+1)); echo $n; done";
-        spec.stdin_open = true;
-        auto started = io.run(lease->guest().start(std::move(spec)));
-        REQUIRE(started);
-        workspaces->remember(record_of(id, lease->generation(), "counter", *started));
-    }
-    Result<Lease> awake() {
-        std::optional<Result<Lease>> lease;
-        auto work = [](World* world, std::optional<Result<Lease>>* out) -> Task<void> {
-            auto got = co_await world->workspaces->awake(kOwner, world->id);
-            out->emplace(std::move(got));
-        };
-        io.run(work(this, &lease));
-        return std::move(*lease);
-    }
-    View view() { return workspaces->get(kOwner, id).value(); }
-    Result<Slept> hibernate(bool files_only = false) {
-        HibernateRequest const request{files_only};
-        return io.run(workspaces->hibernate(kOwner, id, request));
-    }
-    /// Wakes it and has it count one further, which memory alone can. How it came back.
-    Arrival count() {
-        auto lease = awake();
-        REQUIRE_MESSAGE(lease, (lease ? "" : lease.error().message()));
-        REQUIRE(io.run(lease->guest().input("p-counter", "\n", false)));
-        auto const expected = std::to_string(++counted) + "\n";
-        auto heard = io.run(lease->guest().read("p-counter", seen, 100, std::chrono::seconds(30)));
-        REQUIRE(heard);
-        CHECK(heard->output == expected);
-        seen += heard->output.size();
-        return lease->arrival();
-    }
-    void opens_from_files(std::string const& reason) {
-        auto lease = awake();
-        REQUIRE_MESSAGE(lease, (lease ? "" : lease.error().message()));
-        CHECK(lease->arrival().way == Arrival::Way::started);
-        CHECK(lease->arrival().fidelity == "files");
-        CHECK_MESSAGE(lease->arrival().reason.starts_with(reason), lease->arrival().reason);
-        CHECK(view().fidelity == "files");
-        CHECK(view().fidelity_reason == lease->arrival().reason);
-        auto file = io.run(lease->guest().read_file("/workspace/kept", 10));
-        REQUIRE(file);
-        CHECK(*file == "kept");
-    }
-    std::vector<registry::ImageRecord> recorded() { return io.run(records->images()).value(); }
-    bool eventually(std::function<bool()> const& condition) {
-        for (int i = 0; i < 6000 && !condition(); ++i) io.run(base::sleep_for(std::chrono::milliseconds(10)));
-        return condition();
-    }
-};
-
-}  // namespace
+using namespace life_test;
 
 TEST_CASE("a workspace that sleeps on disk") {
     BERTH_NEEDS_GVISOR();
@@ -408,4 +228,40 @@ TEST_CASE("snapshots and forks over a store that fails") {
         CHECK(w.recorded().empty());
         CHECK(w.images->use().images == 0);
     }
+}
+
+TEST_CASE("idle workspaces go to sleep a few at a time, and all of them in the end") {
+    BERTH_NEEDS_GVISOR();
+    World w;
+    w.settings.idle.hibernate_after = std::chrono::milliseconds(100);
+    constexpr int kAll = 5, kAtOnce = 2;
+    for (int i = 0; i < kAll; ++i) {
+        CreateRequest request;
+        auto made = w.io.run(w.workspaces->create(kOwner, std::move(request)));
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+    }
+    int now = 0, most = 0;
+    w.steps.before = [&](std::string const& step) {
+        if (step == "registry: hibernating") most = std::max(most, ++now);
+        if (step == "registry: hibernated and images") --now;
+    };
+    w.workspaces->start_idle_policy();
+    CHECK(w.eventually([&] { return w.workspaces->life_counts().hibernated == kAll; }));
+    CHECK(most > 0);
+    CHECK(most <= kAtOnce);
+    w.steps = {};
+}
+
+TEST_CASE("a deletion that could not be finished is finished later") {
+    BERTH_NEEDS_GVISOR();
+    World w;
+    w.create();
+    w.steps.dead = {"remove volume"};
+    CHECK_FALSE(w.io.run(w.workspaces->remove(kOwner, w.id)));
+    CHECK(w.workspaces->list(kOwner).empty());
+    CHECK(w.workspaces->count() == 1);
+    w.steps = {};
+    w.workspaces->start_idle_policy();
+    CHECK(w.eventually([&] { return w.workspaces->count() == 0; }));
+    CHECK(w.io.run(w.records->workspaces()).value().empty());
 }

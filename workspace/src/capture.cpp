@@ -15,7 +15,7 @@ constexpr std::uint64_t kImageOverhead = 16ull << 20;  // of the runtime's own s
 
 // Memory is saved while everything inside stands still, and the files are copied before it goes on: one
 // instant for both.
-Task<Status> Workspaces::Impl::capture_running(Ptr w, std::string image_id, Captured& out) {
+Task<Status> Workspaces::Impl::capture_running(Ptr w, std::string image_id, Lasts lasts, Captured& out) {
     auto const usage = w->sandbox->usage();
     sandbox::ImageRef ref;
     ref.workspace_id = w->record.id;
@@ -26,11 +26,16 @@ Task<Status> Workspaces::Impl::capture_running(Ptr w, std::string image_id, Capt
         out.why = draft.error().message();
         co_return Status();
     }
+    draft->short_lived = lasts == Lasts::a_moment;
     std::optional<Result<VolumeCopy>> files;
     auto const keep = [this, w, &out,
                        &files](sandbox::Checkpointed const& done) -> Task<Result<sandbox::AfterKeep>> {
         auto const from = base::Clock::now();
-        auto copied = co_await volumes.clone(w->record.volume, out.volume);
+        auto copied = co_await volumes.clone(w->record.volume, out.volume, config.snapshots.max_still);
+        if (!copied && base::is(copied.error(), base::errc::timed_out))
+            copied = base::error(base::errc::limit, "its files take longer to copy than it may stand still "
+                                                    "(snapshots.max_still); hibernate it first, its files are then copied "
+                                                    "while it sleeps");
         files = copied;
         for (auto const& phase : done.phases)
             if (phase.name == "pause" || phase.name == "save") out.still_ms += phase.ms;
@@ -60,7 +65,7 @@ Task<Status> Workspaces::Impl::capture_running(Ptr w, std::string image_id, Capt
     co_return Status();
 }
 
-Task<Result<Workspaces::Impl::Captured>> Workspaces::Impl::capture(Ptr w, std::string image_id) {
+Task<Result<Workspaces::Impl::Captured>> Workspaces::Impl::capture(Ptr w, std::string image_id, Lasts lasts) {
     Captured out;
     out.volume = "v-" + base::random_id(16);
     Status done;
@@ -75,7 +80,7 @@ Task<Result<Workspaces::Impl::Captured>> Workspaces::Impl::capture(Ptr w, std::s
     if (!images) {
         out.why = "this server keeps no memory images";
     } else if (w->sandbox) {
-        done = co_await capture_running(w, std::move(image_id), out);
+        done = co_await capture_running(w, std::move(image_id), lasts, out);
         tell(*w);
     } else if (w->state == State::hibernated && w->image) {
         sandbox::ImageRef from, to;

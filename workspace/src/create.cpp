@@ -173,14 +173,15 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     if (!made && taken) (void)co_await taken->sandbox->destroy();
     bool const warm = taken && taken->warm;
     Created created;
-    First const first{request, *caller, created.note};
+    bool named = false;
+    First const first{request, *caller, created.note, named};
     if (made) made = co_await start(w, std::move(*taken), *volume, &first);
     else w->happens(Event::failed);
     if (!made) {
         auto const failed = made.error();
         table.erase(w->record.id);
         w->happens(Event::remove);
-        if (volume) (void)co_await volumes.remove(w->record.volume);
+        if (volume && !named) (void)co_await volumes.remove(w->record.volume);
         co_return failed;
     }
     w->used();

@@ -61,7 +61,7 @@ Task<void> Workspaces::Impl::raise_fork(Ptr child, sandbox::OpenImage image, Sta
 Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
     auto const begun = base::Clock::now();
     Forked out;
-    auto captured = co_await capture(w, "fk-" + base::random_id(10));
+    auto captured = co_await capture(w, "fk-" + base::random_id(10), Lasts::a_moment);
     if (!captured) co_return captured.error();
     out.dropped = captured->dropped;
     out.still_ms = captured->still_ms;
@@ -96,6 +96,7 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
         counted.reset();
     }
     out.memory = image.has_value();
+    bool recording = false;
     if (done) {
         std::vector<registry::WorkspaceRecord> all;
         for (auto const& child : children) {
@@ -104,13 +105,15 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
             child->record.fidelity_reason = image ? "" : out.why;
             all.push_back(child->record);
         }
+        recording = true;
         done = co_await records.insert_workspaces(std::move(all));
     }
     if (captured->image) (void)co_await images->remove(w->record.id, captured->image->ref.image_id);
     if (!done) {
         for (auto const& child : children) {
+            bool const unnamed = !recording || co_await unrecord(child->record.id);
             if (auto sandbox = std::exchange(child->sandbox, nullptr)) (void)co_await sandbox->destroy();
-            (void)co_await volumes.remove(child->record.volume);
+            if (unnamed) (void)co_await volumes.remove(child->record.volume);
         }
         co_return base::wrap(done.error(), "no fork was made");
     }

@@ -14,7 +14,9 @@ constexpr base::milliseconds kBusyLook{5'000};
 // on it is work.
 constexpr base::milliseconds kUsageLook{1'000}, kWorkLook{5'000};
 constexpr double kWork = 0.1;
-constexpr int kRestingAtOnce = 2;
+// Going to sleep takes a second for each gigabyte, freezing a round trip to each guest.
+constexpr int kRestingAtOnce = 2, kFreezingAtOnce = 16;
+constexpr base::milliseconds kDeleteAgain{30'000};
 
 long long ms_since(base::Clock::time_point t) {
     return std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - t).count();
@@ -56,20 +58,25 @@ Task<void> Workspaces::Impl::idle_loop() {
         idle_timer.expires_after(kTick);
         auto [ec] = co_await idle_timer.async_wait(base::as_tuple);
         if (ec || stopping) co_return;
-        std::vector<Ptr> due, unmount;
+        std::vector<Ptr> due, unmount, doomed;
         for (auto const& [id, w] : table) {
             look_at_usage(*w);
             if (base::Clock::now() >= w->unmount_at) unmount.push_back(w);
+            if (w->deleted() && base::Clock::now() >= w->look_again) doomed.push_back(w);
             if (base::Clock::now() >= w->look_again && idle_step(idle_facts(*w)) != IdleStep::none)
                 due.push_back(w);
         }
         for (auto const& w : unmount) co_await let_files_rest(w);
-        // A sleep takes a second for each gigabyte: a few at once, while the others are still frozen in time.
+        for (auto const& w : doomed) asio::co_spawn(io, delete_again(w), asio::detached);
+        // Those that were idle longest first; the others come to it in the next rounds, and are still frozen in time.
+        std::sort(due.begin(), due.end(), [](Ptr const& a, Ptr const& b) { return a->last_used < b->last_used; });
         for (auto const& w : due) {
             bool const quick = idle_step(idle_facts(*w)) == IdleStep::freeze;
-            if (!quick && resting >= kRestingAtOnce) continue;
+            int& busy = quick ? freezing : resting;
+            if (busy >= (quick ? kFreezingAtOnce : kRestingAtOnce)) continue;
+            ++busy;
             // Apart from this loop: one guest that does not answer is not to hold up the others.
-            asio::co_spawn(io, quick ? freeze_when_idle(w) : rest(w), asio::detached);
+            asio::co_spawn(io, rest(w, &busy), asio::detached);
         }
     }
 }
@@ -84,16 +91,24 @@ Task<void> Workspaces::Impl::let_files_rest(Ptr w) {
     if (!released) w->unmount_at = base::Clock::now() + kMountKept;  // someone reads a file
 }
 
-Task<void> Workspaces::Impl::freeze_when_idle(Ptr w) {
-    ++background;
-    co_await idle_look(w);
-    --background;
+Task<void> Workspaces::Impl::rest(Ptr w, int* busy) {
+    try {
+        co_await idle_look(w);
+    } catch (std::exception const& e) {
+        spdlog::error("workspace {}: going to rest: {}", w->record.id, e.what());
+    }
+    --*busy;
 }
 
-Task<void> Workspaces::Impl::rest(Ptr w) {
-    ++resting;
-    co_await idle_look(w);
-    --resting;
+// A deletion that could not go on, for want of the disk or the registry, has no other way out than the next start.
+Task<void> Workspaces::Impl::delete_again(Ptr w) {
+    auto held = w->turn.try_take();
+    if (!held || stopping) co_return;
+    w->look_again = base::Clock::now() + kDeleteAgain;
+    ++background;
+    if (auto s = co_await destroy(w); !s)
+        spdlog::warn("workspace {}: its deletion is not finished: {}", w->record.id, s.error().message());
+    --background;
 }
 
 Task<void> Workspaces::Impl::idle_look(Ptr w) {

@@ -38,15 +38,21 @@ struct Workspaces::Impl {
         CreateRequest const& request;
         Caller& caller;
         std::string& note;
+        bool& named;  ///< after a failure: a record may name its files, which have to stay
     };
     /// From `starting` to `running` or back to `stopped`.
     Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, First const* first);
     Task<Result<sandbox::Taken>> take(std::string template_name,
                                       std::uint64_t memory);  ///< making room when there is none
     Task<Status> bring_up(Ptr w, Arrival* arrival);           ///< thaws, wakes or starts
+    /// For those who have just got the turn: nobody is at work, so a state on the way to another was left by an exception.
+    void put_right(Workspace& w) const;
     Task<Status> start_from_files(Ptr w);
     Task<Status> put_to_rest(Ptr w, std::string why);  ///< ends sandbox or image, keeps the files
     Task<Status> destroy(Ptr w);
+    /// Takes back the record of a new workspace, behind its insertion: what was asked of a registry that did not answer in
+    /// time still happens. False when that is not certain; then the files that it names have to stay.
+    Task<bool> unrecord(std::string id);
     Status equip(Ptr const& w);  ///< death handler and egress for w->sandbox
     /// Keeps what commands wrote last; `ending`: they are told as ended.
     Task<void> keep_tails(Ptr w, bool ending);
@@ -68,8 +74,9 @@ struct Workspaces::Impl {
 
     // capture.cpp: files and memory at one instant, without ending anything
     struct Captured;
-    Task<Result<Captured>> capture(Ptr w, std::string image_id);
-    Task<Status> capture_running(Ptr w, std::string image_id, Captured& out);
+    enum class Lasts { a_moment, on };  ///< the image: until it was loaded, or until someone deletes it
+    Task<Result<Captured>> capture(Ptr w, std::string image_id, Lasts lasts);
+    Task<Status> capture_running(Ptr w, std::string image_id, Lasts lasts, Captured& out);
     Task<void> forget(std::string workspace, Captured captured);
 
     // snapshots.cpp
@@ -111,14 +118,15 @@ struct Workspaces::Impl {
     Task<RecoveryReport> recover();
     Task<void> recover_one(Ptr w, RecoveryReport* report);
     Task<Status> take_back(Ptr w);
+    Task<void> forget_stray_records(std::vector<registry::ImageRecord> all);
     Task<int> forget_stray_images(std::vector<registry::ImageRecord> known);
     Task<void> relearn_processes(Ptr w);
 
     // idle.cpp
     Task<void> idle_loop();
     Task<void> idle_look(Ptr w);
-    Task<void> rest(Ptr w);
-    Task<void> freeze_when_idle(Ptr w);
+    Task<void> rest(Ptr w, int* busy);  ///< one of those that `busy` counts
+    Task<void> delete_again(Ptr w);
     Task<void> let_files_rest(Ptr w);  ///< unmounts what nobody has used since its workspace went to sleep
     IdleFacts idle_facts(Workspace const&) const;
 
@@ -165,6 +173,7 @@ struct Workspaces::Impl {
         std::make_shared<std::uint64_t>(0);  ///< shared with work that the server ends in the middle of
     LifeCounts counts;
     int resting = 0;     ///< workspaces that the idle policy puts to sleep or stops right now
+    int freezing = 0;    ///< likewise freezes
     int background = 0;  ///< clean-ups that go on by themselves
     bool stopping = false;
 };

@@ -94,6 +94,17 @@ Task<void> Workspaces::Impl::recover_one(Ptr w, RecoveryReport* report) {
     if (w->state != State::hibernated) w->image.reset();
 }
 
+// Records of images that nobody sleeps in: their commit came after the one who waited for it had given up.
+Task<void> Workspaces::Impl::forget_stray_records(std::vector<registry::ImageRecord> all) {
+    for (auto const& image : all) {
+        auto const& w = table.at(image.workspace);
+        if (image.kind != "sleep" || (w->image && w->image->image == image.image)) continue;
+        registry::ImageChange change;
+        change.remove.push_back(image.image);
+        (void)co_await records.change_images(image.workspace, change);
+    }
+}
+
 // Images that no record names: a crash came between their publication and the commit, or between a commit and
 // their removal.
 Task<int> Workspaces::Impl::forget_stray_images(std::vector<registry::ImageRecord> known) {
@@ -139,6 +150,7 @@ Task<RecoveryReport> Workspaces::Impl::recover() {
         auto const state = state_from(w->record.state);
         if (state == State::hibernated || state == State::waking) w->image = image;
     }
+    co_await forget_stray_records(*pictures);
     sandboxes.keep_guests(std::move(guests));
     std::vector<Ptr> doomed;
     std::vector<registry::ImageRecord> named;

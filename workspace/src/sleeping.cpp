@@ -41,6 +41,7 @@ Task<Result<Slept>> Workspaces::Impl::hibernate(Ptr w, HibernateRequest request)
     Slept slept;
     if (w->deleted())
         co_return base::error(base::errc::not_found, "workspace " + w->record.id + " was deleted");
+    put_right(*w);
     bool const files = request.files_only || !images;
     if (w->state == State::stopped || (w->state == State::hibernated && !files)) {
         slept.was_asleep = true;
@@ -171,7 +172,10 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
         before.sleeps = w->record.sleeps;
         w->record = std::move(before);
         w->happens(Event::failed);
-        (void)co_await records.update_workspace(w->record);
+        // Its commit, if there was one that did not answer in time, still happens: undone behind it.
+        registry::ImageChange change;
+        change.remove.push_back(ref.image_id);
+        (void)co_await records.update_workspace_images(w->record, change);
     } else if (w->sandbox == sandbox) {
         // Its own handler waits for this turn, and others may wait ahead of it.
         co_await bury_held(w);

@@ -103,7 +103,7 @@ Task<Result<Snapped>> Workspaces::Impl::snapshot(Ptr w, std::string name) {
 
     registry::SnapshotRecord record;
     record.id = "sn-" + base::random_id(10);
-    auto captured = co_await capture(w, record.id);
+    auto captured = co_await capture(w, record.id, Lasts::on);
     if (!captured) co_return base::wrap(captured.error(), "snapshot of " + w->record.id);
     record.workspace = w->record.id;
     record.name = std::move(name);
@@ -128,9 +128,12 @@ Task<Result<Snapped>> Workspaces::Impl::snapshot(Ptr w, std::string name) {
         image->created_ms = captured->image->created_ms;
     }
     auto kept = room_for_snapshot(*w, weight(record));
-    if (kept) kept = co_await records.insert_snapshot(record, image);
+    bool const recording = kept.has_value();
+    if (recording) kept = co_await records.insert_snapshot(record, image);
     if (!kept) {
-        co_await forget(w->record.id, *captured);
+        // A record that was not confirmed in time may still come: taken back behind it, or the copies stay for it.
+        auto const taken_back = !recording || co_await records.delete_snapshot(record.id);
+        if (taken_back) co_await forget(w->record.id, *captured);
         co_return kept.error();
     }
     Snapped out;

@@ -94,20 +94,20 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
         co_return self->equip(target);
     };
     Status prepared, committed;
-    bool stored = false;
+    bool asked = false;  // and so perhaps done, whatever the answer
     if (first && (!first->request.files.empty() || !first->request.git_url.empty())) {
         prepared = co_await prepare(this, w, volume);
         if (prepared) prepared = co_await furnish(w, first->request, first->caller, first->note);
         if (prepared) {
+            asked = true;
             committed = co_await records.insert_workspace(w->record);
-            stored = committed.has_value();
         }
     } else {
+        asked = true;
         auto commit = first ? records.insert_workspace(w->record) : records.update_workspace(w->record);
         auto [written, done] = co_await (std::move(commit) && prepare(this, w, volume));
         prepared = done;
         committed = written;
-        stored = committed.has_value();
     }
     if (committed && prepared) {
         w->happens(Event::started);
@@ -123,8 +123,8 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
     w->record.slot.clear();
     w->record.state = recorded(State::stopped);
     w->happens(Event::failed);
-    if (!first && stored) (void)co_await records.update_workspace(w->record);
-    if (first && stored) (void)co_await records.delete_workspace(w->record.id);
+    if (!first && asked) (void)co_await records.update_workspace(w->record);
+    if (first) first->named = asked && !co_await unrecord(w->record.id);
     co_return base::wrap(std::move(failed), "start workspace " + w->record.id);
 }
 
@@ -139,6 +139,14 @@ Task<Result<sandbox::Taken>> Workspaces::Impl::take(std::string template_name, s
         taken = co_await sandboxes.take(template_name);
     }
     co_return taken;
+}
+
+void Workspaces::Impl::put_right(Workspace& w) const {
+    auto const left = w.state;
+    if (left != State::starting && left != State::hibernating && left != State::waking && left != State::stopping) return;
+    if (w.sandbox && w.sandbox->alive()) w.state = w.sandbox->frozen() ? State::frozen : State::running;
+    else w.state = w.image ? State::hibernated : State::stopped;
+    spdlog::error("workspace {}: was left {}, goes on {}", w.record.id, to_string(left), to_string(w.state));
 }
 
 Task<Status> Workspaces::Impl::start_from_files(Ptr w) {
@@ -278,6 +286,11 @@ Task<void> Workspaces::Impl::bury(Ptr w, std::shared_ptr<sandbox::Sandbox> dead)
     auto held = co_await w->turn.take();
     if (w->sandbox == dead) co_await bury_held(w);
     else (void)co_await dead->destroy();
+}
+
+Task<bool> Workspaces::Impl::unrecord(std::string id) {
+    auto gone = co_await records.delete_workspace(std::move(id));
+    co_return gone || base::is(gone.error(), base::errc::not_found);
 }
 
 Task<Status> Workspaces::Impl::destroy(Ptr w) {

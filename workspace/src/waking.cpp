@@ -144,6 +144,7 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
     auto const began = base::Clock::now();
     auto const id = w->record.id;
     if (w->deleted()) co_return base::error(base::errc::not_found, "workspace " + id + " was deleted");
+    put_right(*w);
     if (w->sandbox && w->sandbox->alive()) {
         if (!w->sandbox->frozen()) co_return Status();
         auto thawed = w->sandbox->thaw();

@@ -359,7 +359,7 @@ Task<void> Workspaces::shut_down(bool stop_all) {
     impl_->idle_timer.cancel();
     // What goes to sleep right now gets there, and what slept before is put away.
     auto const end = base::Clock::now() + kCleanUp;
-    while (impl_->background + impl_->resting > 0 && base::Clock::now() < end) co_await base::sleep_for(kLookAgain);
+    while (impl_->background + impl_->resting + impl_->freezing > 0 && base::Clock::now() < end) co_await base::sleep_for(kLookAgain);
     if (!stop_all) co_return;
     auto const everything = std::vector<Impl::Ptr>([&] {
         std::vector<Impl::Ptr> out;

@@ -57,8 +57,10 @@ class VolumeStore {
     virtual base::Task<base::Result<std::shared_ptr<Volume>>> open_volume(std::string id) = 0;
     /// A new volume `to` with the content of `from` at one instant, durable, not mounted. Writers to a mounted image wait
     /// meanwhile; those to a plain directory have to stand still (its sandbox paused). By reflink where the disk's file system
-    /// can, else as long as copying the data takes. errc::not_found, errc::exists, errc::limit: no space.
-    virtual base::Task<base::Result<VolumeCopy>> clone(std::string from, std::string to) = 0;
+    /// can, else as long as copying the data takes. errc::not_found, errc::exists, errc::limit: no space; errc::timed_out: it
+    /// took longer than `limit` (0 = none), and there is no copy.
+    virtual base::Task<base::Result<VolumeCopy>> clone(std::string from, std::string to,
+                                                       base::milliseconds limit = base::milliseconds(0)) = 0;
     /// Unmounts it, when nothing uses it (errc::busy otherwise). The image stays.
     virtual base::Task<base::Status> release(std::string id) = 0;
     virtual base::Task<base::Status> remove(std::string id) = 0;          ///< a missing one is fine

@@ -27,7 +27,7 @@ constexpr std::size_t kMaxXattrs = 64 << 10;
 
 class TreeCopy {
   public:
-    TreeCopy(int to, std::uint64_t& bytes) : to_(to), bytes_(bytes) {}
+    TreeCopy(int to, std::uint64_t& bytes, Deadline until) : to_(to), bytes_(bytes), until_(until) {}
 
     Status directory(int from, int to, std::string const& path, std::string const& except, int depth) {
         if (depth > kMaxDepth)
@@ -69,6 +69,7 @@ class TreeCopy {
 
   private:
     Status entry(int from, int to, std::string const& name, std::string const& path, int depth) {
+        if (auto ok = in_time(until_); !ok) return ok;
         struct stat st {};
         if (::fstatat(from, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) < 0)
             return errno == ENOENT ? Status() : base::errno_error("look at " + path);
@@ -103,7 +104,7 @@ class TreeCopy {
         if (!source) return source.error();
         auto target = base::sys::openat(to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
         if (!target) return target.error();
-        auto shared = copy_file(source->get(), target->get(), static_cast<std::uint64_t>(st.st_size), path);
+        auto shared = copy_file(source->get(), target->get(), static_cast<std::uint64_t>(st.st_size), path, until_);
         if (!shared) return shared.error();
         bytes_ += static_cast<std::uint64_t>(st.st_blocks) * 512;
         return attributes(source->get(), target->get(), st, path);
@@ -132,20 +133,21 @@ class TreeCopy {
 
     int to_;
     std::uint64_t& bytes_;
+    Deadline until_;
     std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // to the first of its names
 };
 
 }  // namespace
 
 Status copy_tree(std::string const& from, std::string const& to, std::string const& except,
-                 std::uint64_t& bytes) {
+                 std::uint64_t& bytes, Deadline until) {
     auto source = base::sys::open(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!source) return source.error();
     auto target = base::sys::open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (!target) return target.error();
     struct stat st {};
     if (::fstat(source->get(), &st) < 0) return base::errno_error("look at " + from);
-    TreeCopy tree(target->get(), bytes);
+    TreeCopy tree(target->get(), bytes, until);
     if (auto ok = tree.directory(source->get(), target->get(), "", except, 0); !ok) return ok;
     return TreeCopy::attributes(source->get(), target->get(), st, "/");
 }

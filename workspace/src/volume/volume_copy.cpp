@@ -24,7 +24,7 @@ using base::Result;
 using base::Status;
 using base::UniqueFd;
 
-constexpr std::size_t kChunk = 64 << 20;  // of one copy_file_range
+constexpr std::size_t kChunk = 16 << 20;  // of one copy_file_range
 constexpr std::size_t kBuffer = 1 << 20;
 constexpr int kDeviceLooks = 50;
 constexpr std::chrono::milliseconds kDevicePause{10};
@@ -53,9 +53,10 @@ bool cannot_here(int error) {
     return error == EOPNOTSUPP || error == EXDEV || error == EINVAL || error == ENOTTY || error == ENOSYS;
 }
 
-Status read_and_write(int from, int to, off_t at, off_t end, std::string const& what) {
+Status read_and_write(int from, int to, off_t at, off_t end, std::string const& what, Deadline until) {
     std::vector<char> buffer(kBuffer);
     while (at < end) {
+        if (auto ok = in_time(until); !ok) return ok;
         auto const want = std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(end - at));
         ssize_t const n = ::pread(from, buffer.data(), want, at);
         if (n < 0 && errno == EINTR) continue;
@@ -73,8 +74,9 @@ Status read_and_write(int from, int to, off_t at, off_t end, std::string const& 
     return {};
 }
 
-Status copy_range(int from, int to, off_t at, off_t end, bool& in_kernel, std::string const& what) {
+Status copy_range(int from, int to, off_t at, off_t end, bool& in_kernel, std::string const& what, Deadline until) {
     while (in_kernel && at < end) {
+        if (auto ok = in_time(until); !ok) return ok;
         off_t in = at, out = at;
         auto const want = std::min<std::size_t>(kChunk, static_cast<std::size_t>(end - at));
         ssize_t const n = ::copy_file_range(from, &in, to, &out, want, 0);
@@ -88,7 +90,7 @@ Status copy_range(int from, int to, off_t at, off_t end, bool& in_kernel, std::s
         else
             at += n;
     }
-    return read_and_write(from, to, at, end, what);
+    return read_and_write(from, to, at, end, what, until);
 }
 
 base::Error full(base::Error e) {
@@ -96,7 +98,7 @@ base::Error full(base::Error e) {
     return base::error(errc::limit, "the disk has no space left for a copy of the workspace's files");
 }
 
-Result<Copy> copy_image(std::string const& from, std::string const& to) {
+Result<Copy> copy_image(std::string const& from, std::string const& to, Deadline until) {
     if (auto ok = base::sys::mkdir(to + "/fs", 0700); !ok) return ok.error();
     auto source = base::sys::open(from + "/image", O_RDONLY | O_NOFOLLOW);
     if (!source) return source.error();
@@ -121,7 +123,7 @@ Result<Copy> copy_image(std::string const& from, std::string const& to) {
         if (elsewhere)
             return base::error(errc::busy, "the volume is in use where its writes cannot be stopped");
         auto shared =
-            copy_file(source->get(), image->get(), static_cast<std::uint64_t>(st.st_size), from + "/image");
+            copy_file(source->get(), image->get(), static_cast<std::uint64_t>(st.st_size), from + "/image", until);
         if (!shared) return shared.error();
         done.shared = *shared;
     }
@@ -132,10 +134,10 @@ Result<Copy> copy_image(std::string const& from, std::string const& to) {
     return done;
 }
 
-Result<Copy> copy_plain(std::string const& from, std::string const& to) {
+Result<Copy> copy_plain(std::string const& from, std::string const& to, Deadline until) {
     Copy done;
     if (auto ok = base::sys::mkdir(to + "/fs", 0755); !ok) return ok.error();
-    if (auto ok = copy_tree(from + "/fs", to + "/fs", kStaging, done.bytes); !ok) return ok.error();
+    if (auto ok = copy_tree(from + "/fs", to + "/fs", kStaging, done.bytes, until); !ok) return ok.error();
     auto fd = base::sys::open(to + "/fs", O_RDONLY | O_DIRECTORY);
     if (!fd) return fd.error();
     if (::syncfs(fd->get()) < 0) return base::errno_error("sync " + to);
@@ -144,7 +146,12 @@ Result<Copy> copy_plain(std::string const& from, std::string const& to) {
 
 }  // namespace
 
-Result<bool> copy_file(int from, int to, std::uint64_t size, std::string const& what) {
+Status in_time(Deadline until) {
+    if (std::chrono::steady_clock::now() < until) return {};
+    return base::error(errc::timed_out, "the files were not copied in time");
+}
+
+Result<bool> copy_file(int from, int to, std::uint64_t size, std::string const& what, Deadline until) {
     if (::ioctl(to, FICLONE, from) == 0) return true;
     if (!cannot_here(errno)) return base::errno_error("share the blocks of " + what);
     if (::ftruncate(to, static_cast<off_t>(size)) < 0) return base::errno_error("size a copy of " + what);
@@ -158,7 +165,7 @@ Result<bool> copy_file(int from, int to, std::uint64_t size, std::string const& 
         if (hole < 0) return base::errno_error("look for a hole in " + what);
         hole = std::min(hole, end);
         if (data >= end) break;
-        if (auto ok = copy_range(from, to, data, hole, in_kernel, what); !ok) return ok.error();
+        if (auto ok = copy_range(from, to, data, hole, in_kernel, what, until); !ok) return ok.error();
         at = hole;
     }
     return false;
@@ -170,11 +177,11 @@ void let_go_on(std::string const& directory) {
         (void)::ioctl(fd->get(), FITHAW, 0);  // EINVAL when it does not stand still
 }
 
-Result<Copy> copy(std::string const& from, std::string const& to) {
+Result<Copy> copy(std::string const& from, std::string const& to, Deadline until) {
     if (::access((from + "/fs").c_str(), F_OK) != 0)
         return base::error(errc::not_found, "there is no such volume");
     if (::mkdir(to.c_str(), 0700) < 0) return base::errno_error("make " + to);
-    auto done = has_image(from) ? copy_image(from, to) : copy_plain(from, to);
+    auto done = has_image(from) ? copy_image(from, to, until) : copy_plain(from, to, until);
     if (done)
         if (auto ok = sync_directory(to); !ok) done = ok.error();
     if (!done) {

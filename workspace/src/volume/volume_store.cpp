@@ -109,8 +109,8 @@ class Store final : public VolumeStore {
     Task<Result<std::shared_ptr<Volume>>> open_volume(std::string id) override {
         return base::uncancelled(open_now(std::move(id)));
     }
-    Task<Result<VolumeCopy>> clone(std::string from, std::string to) override {
-        return base::uncancelled(clone_now(std::move(from), std::move(to)));
+    Task<Result<VolumeCopy>> clone(std::string from, std::string to, base::milliseconds limit) override {
+        return base::uncancelled(clone_now(std::move(from), std::move(to), limit));
     }
     Task<Status> release(std::string id) override { return base::uncancelled(release_now(std::move(id))); }
     Task<Status> remove(std::string id) override { return base::uncancelled(remove_now(std::move(id))); }
@@ -304,7 +304,8 @@ class Store final : public VolumeStore {
         co_return Status();
     }
 
-    Task<Result<VolumeCopy>> clone_now(std::string from, std::string to) {
+    Task<Result<VolumeCopy>> clone_now(std::string from, std::string to, base::milliseconds limit) {
+        auto const until = limit.count() > 0 ? base::Clock::now() + limit : vd::Deadline::max();
         for (auto const& id : {from, to})
             if (auto ok = check_id(id); !ok) co_return ok.error();
         auto source = co_await turns_.take(from);
@@ -312,8 +313,8 @@ class Store final : public VolumeStore {
         auto target = co_await turns_.take(to);  // a new name: who holds it waits for nothing
         if (!target) co_return target.error();
         auto const aside = fresh(kUnowned), top = options_.directory;
-        auto copy = [aside, top, origin = directory_of(from), place = directory_of(to)]() -> Result<VolumeCopy> {
-            auto made = vd::copy(origin, aside);
+        auto copy = [aside, top, origin = directory_of(from), place = directory_of(to), until]() -> Result<VolumeCopy> {
+            auto made = vd::copy(origin, aside, until);
             if (!made) return made.error();
             Status named;
             if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) < 0)

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -113,6 +114,23 @@ void announce(std::string const& directory, std::uint64_t generation, bool forke
         if (!lives) ::unlink((notify + "/" + name).c_str());      // or a later process of that number would be signalled
         else if (signal > 0 && signal < 65) ::kill(pid, signal);
     });
+}
+
+void renew_boot_id(std::string const& directory) {
+    constexpr char const* kShown = "/proc/sys/kernel/random";            // gVisor has nothing else there
+    auto const own = directory + "/random";
+    auto id = random_hex(16);
+    if (id.empty()) return;
+    id[12] = '4';                                                        // RFC 9562: random, of the usual variant
+    id[16] = "89ab"[id[16] % 4];
+    for (std::size_t const dash : {20, 16, 12, 8}) id.insert(dash, "-");
+    ::mkdir(directory.c_str(), 0755);
+    ::mkdir(own.c_str(), 0755);
+    replace(own + "/boot_id", id + "\n");
+    struct stat shown{}, ours{};
+    if (::stat(kShown, &shown) != 0 || ::stat(own.c_str(), &ours) != 0) return;
+    if (shown.st_dev == ours.st_dev && shown.st_ino == ours.st_ino) return;      // a fork of a fork
+    if (::mount(own.c_str(), kShown, nullptr, MS_BIND, nullptr) != 0) errno = 0;
 }
 
 void move_local_ports() {

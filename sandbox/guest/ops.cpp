@@ -181,7 +181,10 @@ void Guest::configure(std::uint32_t id, Json const& j) {
         if (options_.test_root.empty()) move_local_ports();
         auto const directory = options_.test_root.empty() ? "/run/berth" : options_.test_root + "/run-berth";
         announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
-        if (j.value("forked", false)) processes_.ready_shells().discard();
+        if (j.value("forked", false)) {
+            if (options_.test_root.empty()) renew_boot_id(directory);
+            processes_.ready_shells().discard();
+        }
     }
     link_.reply(id, Json::object());
     name_host(j, options_);                              // before the next request is looked at

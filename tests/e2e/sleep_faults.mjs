@@ -3,7 +3,7 @@
 // nothing is left running or mounted. FAULTS sets how often each moment is tried, SEED repeats a run.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, openSync, closeSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeSync, readSync } from 'node:fs';
+import { cpSync, mkdirSync, openSync, closeSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeSync, readSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { randomFrom } from './lib/ledger.mjs';
@@ -18,6 +18,11 @@ const toolsets = 'toolsets: [core, files, lifecycle]\n';
 
 // Answers with a number that grows by one each time, which memory alone knows.
 const counter = 'python3 -u -c \'import sys, os\nblob = os.urandom(16 << 20)\nprint("ready")\nn = 0\nfor l in sys.stdin:\n n += 1\n print(f"count {n};")\'';
+
+const end = async (w) => {
+    await w.must('workspace_delete');
+    w.close();
+};
 
 suite((berth) => {
     const lonely = async (count) => {
@@ -57,11 +62,6 @@ suite((berth) => {
         await w.hibernate();
         assert.equal((await w.must('workspace_wake')).fidelity, 'memory');
     };
-    const end = async (w) => {
-        await w.must('workspace_delete');
-        w.close();
-    };
-
     const flip = (path, at) => {
         const file = openSync(path, 'r+');
         const byte = Buffer.alloc(1);
@@ -216,6 +216,56 @@ suite((berth) => {
             assert.equal(await w.run('cat kept.txt'), 'kept');
             await w.must('workspace_delete');
             w.close();
+            await berth().crash();
+        } finally {
+            execFileSync('umount', [images]);
+        }
+        await berth().serve();
+    });
+
+    test('a disk that fills up while the memory is written', { timeout: 180_000 }, async (t) => {
+        const images = join(berth().data, 'images');
+        const [disk, filler] = [join(berth().directory, 'disk'), join(images, 'filler')];
+        await berth().crash();
+        mkdirSync(images, { recursive: true });
+        execFileSync('truncate', ['-s', '2G', disk]);
+        execFileSync('mkfs.ext4', ['-q', disk]);
+        execFileSync('mount', ['-o', 'loop', disk, images]);
+        try {
+            await berth().serve();
+            const w = await Sleeper.create(berth(), { files: { 'kept.txt': 'kept' } });
+            const program = await w.start(counter.replace('16 << 20', '512 << 20'));
+            await program.hear(/ready/);
+            let counted = 0;
+            for (const [tool, told] of [
+                ['workspace_hibernate', (answer) => assert.ok(answer.failed)],
+                ['workspace_snapshot', (answer) => assert.equal(answer.structured.fidelity, 'files')],
+                ['workspace_fork', (answer) => assert.equal(answer.structured.fidelity, 'files')],
+            ]) {
+                const aside = join(images, '.aside');
+                const call = w.call(tool);
+                // At once when it begins, which is some time before the last page: by then the disk is full.
+                while (readdirSync(aside).length === 0) await new Promise(setImmediate);
+                const { bavail, bsize } = statfsSync(images);
+                try {
+                    execFileSync('fallocate', ['-l', `${bavail * bsize}`, filler], { stdio: 'ignore' });
+                } catch { /* the pages had some of it first: what there was is taken all the same */ }
+                const answer = await call;
+                t.diagnostic(`${tool}: ${answer.text.slice(0, 300)}`);
+                told(answer);
+                assert.match(answer.text, /no space|no room|No space/);
+                rmSync(filler);
+                await program.say('', new RegExp(`count ${++counted};`));
+                assert.deepEqual(readdirSync(aside), []);
+                for (const one of answer.structured?.workspaces ?? []) {
+                    const fork = Sleeper.of(berth(), one.workspace_id);
+                    assert.equal(await fork.run('cat kept.txt'), 'kept');
+                    await end(fork);
+                }
+            }
+            await w.hibernate();
+            await program.say('', new RegExp(`count ${++counted};`));
+            await end(w);
             await berth().crash();
         } finally {
             execFileSync('umount', [images]);

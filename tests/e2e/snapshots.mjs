@@ -190,6 +190,78 @@ suite((berth) => {
         await settled(0);
     });
 
+    test('what copies draw and are called', { timeout: 180_000 }, async (t) => {
+        // What begins after the fork is fresh in each. What a program has drawn into its own memory before it is the same, until
+        // it takes the signal that docs/hibernation.md shows it how to ask for.
+        const w = await Sleeper.create(berth(), { name: 'original' });
+        const program = (told) => `cat > held${told}.py <<'X'
+import os, random, signal, ssl, sys, uuid
+random.random(); ssl.RAND_bytes(8); uuid.uuid4()
+def anew(*_):
+    random.seed()
+    ssl.RAND_add(os.urandom(32), 32)
+if ${told ? 'True' : 'False'}:
+    signal.signal(signal.SIGUSR1, anew)
+    os.makedirs("/run/berth/notify", exist_ok=True)
+    open(f"/run/berth/notify/{os.getpid()}", "w").write(str(int(signal.SIGUSR1)))
+print("ready", flush=True)
+for line in sys.stdin:
+    print(f"kernel {os.urandom(8).hex()} uuid {uuid.uuid4()} random {random.random()} openssl {ssl.RAND_bytes(8).hex()};", flush=True)
+X
+exec python3 held${told}.py`;
+        const [told, untold] = [await w.start(program(true)), await w.start(program(false))];
+        for (const talk of [told, untold]) await talk.hear(/ready/);
+        const cursors = [told.cursor, untold.cursor];
+        const made = await w.must('workspace_fork', { count: 3 });
+        const copies = made.workspaces.map((fork) => {
+            const one = at(fork.workspace_id);
+            const [mine, other] = [told, untold].map((talk, i) =>
+                one.talk(fork.processes.find((p) => p.origin === talk.process_id).process_id, cursors[i]));
+            return { one, told: mine, untold: other };
+        });
+        const fresh = {
+            'the host name': 'hostname',
+            'the machine id': 'cat /etc/machine-id || echo none yet',
+            'the boot id': 'cat /proc/sys/kernel/random/boot_id',
+            '/dev/urandom': 'od -An -N16 -tx1 /dev/urandom',
+            'python random': 'python3 -c "import random; print(random.random())"',
+            'python uuid4': 'python3 -c "import uuid; print(uuid.uuid4())"',
+            'openssl rand': 'openssl rand -hex 16',
+            'bash RANDOM': 'echo $RANDOM$RANDOM$RANDOM$RANDOM',
+            'mktemp': 'mktemp -u XXXXXXXXXXXXXXXX',
+        };
+        const everyone = [w, ...copies.map((copy) => copy.one)];
+        for (const [what, command] of Object.entries(fresh)) {
+            const seen = [];
+            for (const one of everyone) seen.push(await one.run(command));
+            assert.equal(new Set(seen).size, everyone.length, `${what}: ${seen}`);
+        }
+        const draws = async (which) => {
+            const drawn = { kernel: new Set(), uuid: new Set(), random: new Set(), openssl: new Set() };
+            for (const copy of copies) {
+                const [, ...values] = await copy[which].say('', /kernel (\S+) uuid (\S+) random (\S+) openssl (\S+);/);
+                Object.values(drawn).forEach((set, i) => set.add(values[i]));
+            }
+            return Object.fromEntries(Object.entries(drawn).map(([what, set]) => [what, set.size]));
+        };
+        const all = copies.length;
+        assert.deepEqual(await draws('told'), { kernel: all, uuid: all, random: all, openssl: all });
+        const left = await draws('untold');
+        t.diagnostic(`of ${all} copies of a program that takes no signal, distinct: ${JSON.stringify(left)}`);
+        assert.equal(left.kernel, all);
+        assert.equal(left.uuid, all);
+        for (const one of everyone) assert.ok(Math.abs(Number(await one.run('date +%s')) - Date.now() / 1000) < 60);
+        // And again after a sleep, and in a fork of a fork.
+        const [first] = copies;
+        const boot = await first.one.run(fresh['the boot id']);
+        await first.one.hibernate();
+        assert.equal(await first.one.run(fresh['the boot id']), boot);
+        const second = at((await first.one.must('workspace_fork', { count: 1 })).workspaces[0].workspace_id);
+        assert.notEqual(await second.run(fresh['the boot id']), boot);
+        for (const one of [...everyone, second]) await end(one);
+        await settled(0);
+    });
+
     test('without memory there are the files, and the answer says why', { timeout: 120_000 }, async () => {
         const { w } = await fresh();
         await w.start('exec 3> held; rm held; echo open; exec sleep 1000').then((talk) => talk.hear(/open/));

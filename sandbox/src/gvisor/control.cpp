@@ -123,6 +123,17 @@ bool full(std::string const& directory) {
 
 bool mentions(std::string const& text, char const* words) { return text.find(words) != text.npos; }
 
+// What the guest found no process for: a descriptor that is on its way through a Unix socket, say.
+std::string deleted_file_in(std::string const& text) {
+    constexpr std::string_view kBefore = "dentry(\"volume/", kHome = "home/";
+    auto const at = text.find(kBefore);
+    auto const end = text.find('"', at == text.npos ? at : at + kBefore.size());
+    if (end == text.npos) return "a deleted file of the volume is open: " + first_words(text);
+    auto path = text.substr(at + kBefore.size(), std::min(end - at - kBefore.size(), kMaxWords));
+    path = path.starts_with(kHome) ? "/home/agent/" + path.substr(kHome.size()) : "/" + path;
+    return path + ", which was deleted, is still open, though in no process: on its way through a socket, for example";
+}
+
 }  // namespace
 
 std::string first_words(std::string const& message) {
@@ -159,7 +170,7 @@ base::Task<base::Status> checkpoint(Runsc runsc, Slot slot, std::string director
     if (mentions(text, "no space left on device") || mentions(text, "disk quota exceeded") || full(directory))
         co_return base::error(errc::limit, "no space for the memory image");
     if (mentions(text, "deleted and invalidated dentries"))
-        co_return error(image_errc::open_deleted_file, "a deleted file of the volume is open: " + first_words(text));
+        co_return error(image_errc::open_deleted_file, deleted_file_in(text));
     co_return error(image_errc::refused, first_words(text));
 }
 

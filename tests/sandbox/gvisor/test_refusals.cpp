@@ -63,6 +63,19 @@ TEST_CASE("a checkpoint that cannot be") {
         one = node.wake(node.sleep(*one));
         CHECK(node.ask(*one, "counter", "", seen) == "3\n");
     }
+    SUBCASE("names the deleted file that no process has, but a message on its way") {
+        node.start(*one, "holder",
+                   "python3 -u -c 'import os, socket\na, b = socket.socketpair()\nf = open(\"/workspace/sent\", \"w\")\n"
+                   "socket.send_fds(a, [b\"x\"], [f.fileno()])\nf.close()\nos.unlink(\"/workspace/sent\")\n"
+                   "print(\"held\")\ninput()'");
+        std::uint64_t held = 0;
+        CHECK(node.listen(*one, "holder", held, "\n") == "held\n");
+        auto refused = node.try_sleep(*one);
+        REQUIRE_FALSE(refused);
+        CHECK(is(refused.error(), image_errc::open_deleted_file));
+        CHECK_MESSAGE(refused.error().message().starts_with("/workspace/sent, which was deleted"), refused.error().message());
+        CHECK(node.ask(*one, "counter", "", seen) == "2\n");
+    }
     SUBCASE("for want of space leaves it running") {
         auto const small = node.directory.path + "/small";
         fs::create_directory(small);

@@ -1,11 +1,13 @@
 // A second volume of the same content: VolumeStore::clone.
 #include "volumes.hpp"
+#include <base/ids.hpp>
 #include <base/launcher.hpp>
 
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -212,6 +214,57 @@ TEST_CASE("a clone that takes longer than it may leaves nothing, and its origin 
     CHECK(put(*v, "more", "x"));
     auto const again = f.io.run(f.store->clone("large", "second", std::chrono::minutes(1)));
     REQUIRE_MESSAGE(again, (again ? "" : again.error().message()));
+}
+
+TEST_CASE("a clone on a disk that knows reflinks shares its blocks") {
+    if (no_images()) return;
+    Fixture f;
+    auto const run = [&](std::vector<std::string> argv) {
+        base::Launch launch;
+        launch.argv = std::move(argv);
+        auto done = f.io.run(base::run(std::move(launch), std::chrono::seconds(30)));
+        return done && done->exit_code == 0;
+    };
+    if (base::find_program("mkfs.btrfs").empty()) {
+        MESSAGE("SKIPPED: mkfs.btrfs is not installed (scripts/setup --suites)");
+        return;
+    }
+    // The store moves to a disk of its own.
+    f.io.run(f.store->stop(true));
+    f.store.reset();
+    auto const disk = f.temporary.path + "/disk";
+    write(disk, "", 0);
+    REQUIRE(::truncate(disk.c_str(), 512 << 20) == 0);
+    REQUIRE(run({"mkfs.btrfs", "-q", disk}));
+    if (!run({"mount", "-o", "loop", disk, f.directory})) {
+        MESSAGE("SKIPPED: this kernel cannot mount btrfs");
+        return;
+    }
+    f.start();
+    auto const used = [&] {
+        struct statvfs now {};
+        int const fd = ::open(f.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        REQUIRE(fd >= 0);
+        REQUIRE(::syncfs(fd) == 0);
+        REQUIRE(::fstatvfs(fd, &now) == 0);
+        ::close(fd);
+        return (now.f_blocks - now.f_bfree) * now.f_frsize;
+    };
+    std::string const content = base::random_bytes(24 << 20);
+    REQUIRE(put(*f.create("origin"), "large", content));
+    auto const before = used();
+    for (std::string const name : {"one", "two", "three"}) {
+        auto const made = clone(f, "origin", name);
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+        CHECK(made->shared);
+    }
+    CHECK(used() < before + (24u << 20));  // three copies take less than one
+    REQUIRE(put(*f.open("one").value(), "large", "changed"));
+    CHECK(f.open("two").value()->files().read("large", 64 << 20).value() == content);
+    CHECK(f.open("origin").value()->files().read("large", 64 << 20).value() == content);
+    f.io.run(f.store->stop(true));
+    f.store.reset();
+    CHECK(run({"umount", f.directory}));
 }
 
 TEST_CASE("clones at the same time") {

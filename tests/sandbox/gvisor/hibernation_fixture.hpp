@@ -19,12 +19,13 @@ struct SleepNode : TestNode {
 
     explicit SleepNode(int blank = 0, int ready = 0) : TestNode(ready, 0, blank) { open_store(); }
 
-    void open_store(std::uint64_t max_bytes = 8ull << 30) {
+    void open_store(std::uint64_t max_bytes = 8ull << 30, sandbox::Compression compression = sandbox::Compression::none) {
         sandbox::LocalImages local;
         local.directory = images();
         local.key = base::Secret(std::string(32, 'k'));
         local.max_bytes = max_bytes;
         local.keep_free = 0;
+        local.compression = compression;
         auto opened = sandbox::open_local_images(io.pool, std::move(local));
         REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().message()));
         store = std::move(*opened);

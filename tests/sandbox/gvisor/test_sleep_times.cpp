@@ -1,4 +1,5 @@
-// A measurement rather than a test: BERTH_MEASURE=10 asks for that many cycles of each size.
+// Measurements rather than tests: BERTH_MEASURE=10 asks for that many cycles of each size. BERTH_SIZES="64 1024" are MiB of memory;
+// BERTH_OBJECTS=1 fills them with a program's objects instead of random bytes, BERTH_COMPRESSION=zstd has images packed.
 #include "hibernation_fixture.hpp"
 
 #include <algorithm>
@@ -14,6 +15,13 @@ namespace {
 
 double since(base::Clock::time_point began) {
     return std::chrono::duration<double, std::milli>(base::Clock::now() - began).count();
+}
+
+// About 400 bytes an object.
+std::string contents() {
+    if (std::getenv("BERTH_OBJECTS"))
+        return "[{\"id\": i, \"name\": \"user %d\" % i, \"score\": i * 0.7} for i in range(mb * 2600)]";
+    return "os.urandom(mb << 20)";
 }
 
 struct Rows {
@@ -43,15 +51,16 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
     std::istringstream sizes(std::getenv("BERTH_SIZES") ? std::getenv("BERTH_SIZES") : "0 64 256");
     for (int mb; sizes >> mb;) {
         SleepNode node(1);
-        node.open_store(64ull << 30);
+        bool const packed = std::string_view(std::getenv("BERTH_COMPRESSION") ? std::getenv("BERTH_COMPRESSION") : "") == "zstd";
+        node.open_store(64ull << 30, packed ? sandbox::Compression::zstd : sandbox::Compression::none);
         node.sandboxes->start_filling();
         auto one = node.fresh();
         std::uint64_t seen = 0;
         if (mb == 0)
             node.start(*one, "held", "bash --norc -i 2>&1 | cat");
         else
-            node.start(*one, "held", "python3 -u -c 'import os, sys\nx = os.urandom(" + std::to_string(mb) +
-                                         " << 20)\nprint(1)\nfor l in sys.stdin: print(len(x))'");
+            node.start(*one, "held", "python3 -u -c 'import os, sys\nmb = " + std::to_string(mb) + "\nx = " + contents() +
+                                         "\nprint(1)\nfor l in sys.stdin: print(mb << 20)'");
         if (mb > 0) (void)node.listen(*one, "held", seen, "\n");
         Rows rows;
         for (int i = 0; i < cycles; ++i) {
@@ -69,6 +78,7 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
             rows.add("sleep: publish", since(sealing));
             rows.add("sleep", since(began));
             rows.add("MiB", static_cast<double>(info->bytes) / (1 << 20));
+            rows.add("MiB on disk", static_cast<double>(node.store->use().bytes) / (1 << 20));
 
             began = base::Clock::now();
             auto image = node.io.run(node.store->open(info->ref, *node.sandboxes->image_facts("base")));
@@ -89,4 +99,46 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
         }
         rows.print(mb == 0 ? "idle shell" : "Python with " + std::to_string(mb) + " MiB");
     }
+}
+
+// Whether a stock of sandboxes is better restored from one image of a booted, warmed sandbox than booted.
+TEST_CASE("the times of boots and of a golden image" * doctest::skip(std::getenv("BERTH_MEASURE") == nullptr)) {
+    BERTH_NEEDS_GVISOR();
+    int const rounds = std::max(1, std::atoi(std::getenv("BERTH_MEASURE")));
+    SleepNode node;
+    auto const mib = [](sandbox::Sandbox& one) {
+        return static_cast<double>(one.usage().value().memory_bytes) / (1 << 20);
+    };
+    auto warmed = node.take();
+    REQUIRE(node.io.run(warmed->guest().prepare()));
+    auto const ref = node.sleep(*warmed);
+    Rows rows;
+    for (int i = 0; i < rounds; ++i) {
+        auto began = base::Clock::now();
+        auto booted = node.take();
+        rows.add("boot", since(began));
+        REQUIRE(node.io.run(booted->guest().prepare()));
+        rows.add("boot, shell ready", since(began));
+        rows.add("boot, MiB", mib(*booted));
+        REQUIRE(node.io.run(booted->destroy()));
+
+        began = base::Clock::now();
+        auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base")));
+        REQUIRE(image);
+        sandbox::RestoreRequest request;
+        request.image = std::move(*image);
+        request.template_name = "base";
+        request.renewal.setup = SleepNode::setup();
+        request.renewal.setup.volume = false;
+        request.renewal.forked = true;
+        auto restored = node.io.run(node.sandboxes->restore(std::move(request)));
+        REQUIRE(restored);
+        rows.add("golden", since(began));
+        for (auto const& p : restored->phases) rows.add("golden: " + p.name, p.ms);
+        REQUIRE(node.io.run(restored->sandbox->guest().prepare()));
+        rows.add("golden, shell ready", since(began));
+        rows.add("golden, MiB", mib(*restored->sandbox));
+        REQUIRE(node.io.run(restored->sandbox->destroy()));
+    }
+    rows.print("a sandbox for the stock");
 }

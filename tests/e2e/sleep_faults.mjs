@@ -177,6 +177,40 @@ suite((berth) => {
         await lonely(0);
     });
 
+    test(`kill -9 of the guest while its workspace sleeps, is copied or goes back (SEED=${seed})`, { timeout: 300_000 },
+        async (t) => {
+            const seen = {};
+            for (const [step, args] of [['workspace_hibernate', {}], ['workspace_snapshot', {}], ['workspace_fork', { count: 2 }],
+                ['workspace_restore', { snapshot: 'then' }]]) {
+                const { w, count } = await fresh();
+                await w.must('workspace_snapshot', { name: 'then' });
+                const [answer] = await Promise.all([
+                    pause(random() * 40).then(() => w.call(step, args)),
+                    w.call('run_command', { command: `sleep 0.0${Math.floor(random() * 10)}; kill -9 1` }),
+                ]);
+                let back = await w.call('run_command', { command: 'cat kept.txt' });
+                // At most the call that meets the dying sandbox fails.
+                if (back.failed) back = await w.call('run_command', { command: 'cat kept.txt' });
+                assert.equal(back.structured?.output, 'kept', back.text);
+                const { fidelity, fidelity_reason, state } = await w.must('workspace_get');
+                assert.equal(state, 'running');
+                if (fidelity === 'files') assert.ok(fidelity_reason, 'it does not say why');
+                else await count();
+                const told = `${step} ${answer.failed ? 'failed' : 'done'}, ${fidelity}`;
+                seen[told] = (seen[told] ?? 0) + 1;
+                for (const one of answer.structured?.workspaces ?? []) {
+                    const fork = Sleeper.of(berth(), one.workspace_id);
+                    let kept = await fork.call('run_command', { command: 'cat kept.txt' });
+                    if (kept.failed) kept = await fork.call('run_command', { command: 'cat kept.txt' });
+                    assert.equal(kept.structured?.output, 'kept', kept.text);
+                    await end(fork);
+                }
+                await end(w);
+            }
+            t.diagnostic(JSON.stringify(seen));
+            await lonely(0);
+        });
+
     test('a workspace that sleeps is deleted with its image, also over a kill', { timeout: 120_000 }, async () => {
         const { w } = await fresh();
         await w.hibernate();

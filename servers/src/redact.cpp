@@ -3,12 +3,59 @@
 #include <base/hash.hpp>
 
 #include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <set>
 
 namespace servers {
+namespace {
+
+constexpr std::size_t kLine = 12;  // shorter lines of a key are found everywhere
+
+std::string in_url(std::string const& text) {
+    static constexpr char digits[] = "0123456789ABCDEF";
+    std::string out;
+    for (char const c : text) {
+        auto const byte = static_cast<unsigned char>(c);
+        // As encodeURIComponent has it.
+        if (std::isalnum(byte) || std::strchr("-_.!~*'()", c)) {
+            out += c;
+        } else {
+            out += '%';
+            out += digits[byte >> 4];
+            out += digits[byte & 15];
+        }
+    }
+    return out;
+}
+
+/// As it stands within JSON, within JSON in JSON, and in an address; and the lines of a key, which logs show one by one.
+std::set<std::string> other_forms(std::string const& value) {
+    std::set<std::string> out;
+    auto escaped = value;
+    for (int depth = 0; depth < 2; ++depth) {
+        auto const text = base::dump(base::Json(base::to_utf8(escaped)));
+        escaped = text.substr(1, text.size() - 2);
+        out.insert(escaped);
+    }
+    out.insert(in_url(value));
+    if (value.find('\n') != value.npos)
+        for (std::size_t at = 0; at < value.size();) {
+            auto const end = std::min(value.find('\n', at), value.size());
+            auto const line = value.substr(at, end - at);
+            if (line.size() >= kLine && !line.starts_with("-----")) out.insert(line);
+            at = end + 1;
+        }
+    out.erase(value);
+    return out;
+}
+
+}  // namespace
 
 void Redactor::add(std::string const& name, std::string const& value) {
     if (value.size() < 8) return;  // no secret, and found everywhere
     needles_.push_back({name, base::Secret(value)});
+    for (auto const& form : other_forms(value)) needles_.push_back({name, base::Secret(form)});
     // The same bytes at each of the three places in a base64 group, without the digits that neighbours decide.
     for (std::size_t shift = 0; shift < 3 && value.size() >= 12; ++shift) {
         auto text = base::base64_encode(std::string(shift, 'x') + value);

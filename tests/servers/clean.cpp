@@ -55,5 +55,20 @@ TEST_CASE("known secrets") {
             CHECK_MESSAGE(shown.find("[redacted: TOKEN]") != std::string::npos, shown);
         }
     }
+    SUBCASE("are found as JSON and addresses write them, and line by line") {
+        config::ServerEntry keyed;
+        keyed.env["KEY"] = {base::Secret("-----BEGIN KEY-----\nabcdefghijkl\nmnopqrst\"uvwx\n-----END KEY-----"), true};
+        servers::Redactor const of_key(keyed);
+        auto const& key = keyed.env["KEY"].value.reveal();
+        auto const once = base::dump(Json(key)), twice = base::dump(Json(once));
+        for (auto const& text : {key, once, twice, std::string("1: abcdefghijkl")}) {
+            auto const shown = of_key.text(text);
+            CHECK_MESSAGE(shown.find("[redacted: KEY]") != std::string::npos, shown);
+            CHECK_MESSAGE(shown.find("abcdefghijkl") == std::string::npos, shown);
+        }
+        keyed.env["KEY"] = {base::Secret("a b&c=\"d\"/e"), true};
+        CHECK(servers::Redactor(keyed).text("?k=a%20b%26c%3D%22d%22%2Fe&x") == "?k=[redacted: KEY]&x");
+        CHECK(of_key.text("-----BEGIN KEY-----") == "-----BEGIN KEY-----");
+    }
     SUBCASE("are not what stands in every path") { CHECK(redactor.text("/workspace/a") == "/workspace/a"); }
 }

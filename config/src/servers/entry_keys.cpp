@@ -531,7 +531,7 @@ std::vector<EntryKey> make_entry_keys() {
         {"maxResultKb",
          {},
          "KiB",
-         "4096",
+         "8192",
          "Largest result of a call; a larger one is refused with its size.",
          [](EntryReader& r, JsonNode const& node, std::string const& key) {
              r.entry.max_result_bytes = static_cast<std::uint64_t>(r.whole(node, key, 1, 1 << 14)) << 10;

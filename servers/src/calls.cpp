@@ -7,10 +7,12 @@ namespace {
 
 using base::Json;
 
-mcp::RpcException as_exception(mcp::Failure const& failure, Redactor const& redactor) {
+mcp::RpcException as_exception(mcp::Failure const& failure, Upstream const& upstream) {
+    auto const& redactor = upstream.redactor();
     if (failure.rpc) {
         auto error = *failure.rpc;
-        error.message = redactor.text(std::move(error.message));
+        error.message = error.message.empty() ? "server " + upstream.entry().name + " failed and did not say why"
+                                              : redactor.text(std::move(error.message));
         redactor.apply(error.data);
         return mcp::RpcException(std::move(error));
     }
@@ -50,7 +52,7 @@ Task<mcp::Outcome<Json>> Servers::Impl::pass(Ptr upstream, std::string what, Pas
 Task<Json> Servers::Impl::relay(Ptr upstream, std::string what, Passage::Run run, mcp::Call& call) {
     auto const self = shared_from_this();
     auto outcome = co_await pass(upstream, std::move(what), std::move(run), call);
-    if (!outcome) throw as_exception(outcome.error(), upstream->redactor());
+    if (!outcome) throw as_exception(outcome.error(), *upstream);
     if (auto const bytes = base::dump(*outcome).size(); bytes > upstream->entry().max_result_bytes)
         throw mcp::RpcException({-32603,
                                  "server " + upstream->entry().name + " answered with " + std::to_string(bytes) +
@@ -90,8 +92,8 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
     };
     if (!outcome) {
         auto const& failure = outcome.error();
-        auto const exception = as_exception(failure, upstream->redactor());
-        auto why = fail(failure.rpc ? failure.rpc->message : mcp::to_string(failure));
+        auto const exception = as_exception(failure, *upstream);
+        auto why = fail(failure.rpc ? exception.error.message : mcp::to_string(failure));
         if (failure.rpc) throw exception;  // the server's own words, with their code
         if (failure.may_have_run) why += ". It may have taken effect, and was not sent again";
         co_return mcp::ToolResult::failure(why);
@@ -109,9 +111,16 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
     auto& answer = *outcome;
     if (auto const it = answer.find("content"); it != answer.end() && it->is_array())
         result.content = std::move(*it);
-    for (auto& block : result.content)  // links to what is private to the server
-        if (block.is_object() && text_of(block, "type") == "resource_link")
-            block["uri"] = public_uri(upstream->entry().name, text_of(block, "uri"));
+    auto const& server = upstream->entry().name;
+    for (auto& block : result.content) {  // links to what is private to the server, and what it shows of it
+        if (!block.is_object()) continue;
+        auto* const at = text_of(block, "type") == "resource_link" ? &block
+                         : block.contains("resource") && block["resource"].is_object() ? &block["resource"]
+                                                                                       : nullptr;
+        if (!at || !at->contains("uri")) continue;
+        (*at)["uri"] = public_uri(server, text_of(*at, "uri"));
+        remember_link(text_of(*at, "uri"), server);
+    }
     if (auto const it = answer.find("structuredContent"); it != answer.end())
         result.structured = std::move(*it);
     if (auto const it = answer.find("isError"); it != answer.end() && it->is_boolean()) result.is_error = it->get<bool>();

@@ -5,6 +5,7 @@
 #include "upstream.hpp"
 #include <workspace/volume.hpp>
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <servers/servers.hpp>
@@ -40,6 +41,8 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     std::shared_ptr<mcp::Prompt const> make_prompt(Ptr const& upstream, base::Json const& definition,
                                                    std::string public_name);
     Ptr owner_of(std::string const& public_uri) const;
+    /// A tool's result pointed there: it may be read, listed or not.
+    void remember_link(std::string const& public_uri, std::string const& server);
 
     // calls.cpp: the way through.
     Task<mcp::ToolResult> call_tool(Ptr upstream, std::string name, std::string public_name, bool needs_task,
@@ -72,6 +75,8 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
         prompt_owner;  // public name to server and its own name
     std::vector<Collision> collisions;
     base::Json resources = base::Json::array(), templates = base::Json::array();
+    std::map<std::string, std::string> links;  ///< public URI to server, of the latest `link_order`
+    std::deque<std::string> link_order;
     std::string shown_tools_print, shown_prompts_print, shown_resources_print;
     ToolSearch search;
 };

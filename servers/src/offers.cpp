@@ -9,6 +9,8 @@ namespace {
 
 using base::Json;
 
+constexpr std::size_t kMaxLinks = 4'096, kMaxLink = 2'048;
+
 std::string prefix_of_template(std::string const& uri_template) {
     return uri_template.substr(0, uri_template.find('{'));
 }
@@ -142,7 +144,17 @@ Servers::Impl::Ptr Servers::Impl::owner_of(std::string const& uri) const {
             if (!prefix.empty() && uri.starts_with(prefix)) return upstream;
         }
     }
-    return nullptr;
+    auto const linked = links.find(uri);
+    return linked == links.end() ? nullptr : find(linked->second);
+}
+
+void Servers::Impl::remember_link(std::string const& uri, std::string const& server) {
+    if (uri.empty() || uri.size() > kMaxLink || is_own_uri(uri)) return;
+    if (!links.insert_or_assign(uri, server).second) return;
+    link_order.push_back(uri);
+    if (link_order.size() <= kMaxLinks) return;
+    links.erase(link_order.front());
+    link_order.pop_front();
 }
 
 std::vector<std::shared_ptr<mcp::Tool const>> Servers::tools(mcp::Caller const& caller) const {

@@ -35,15 +35,16 @@ Passage::Passage(asio::io_context& io, std::shared_ptr<Upstream> upstream,
       what_(std::move(what)),
       id_(base::random_id()),
       changed_(io.get_executor()) {
-    upstream_->passages.insert(this);
+    upstream_->passages.push_back(this);
 }
 
-Passage::~Passage() { upstream_->passages.erase(this); }
+Passage::~Passage() { std::erase(upstream_->passages, this); }
 
 void Passage::begin(Run run, mcp::Call& call) {
     mcp::CallOptions options;
     options.limit = upstream_->entry().call_timeout;
-    options.capabilities = capabilities_of(call, upstream_->own_roots());
+    can_answer_ = capabilities_of(call, upstream_->own_roots());
+    options.capabilities = can_answer_;
     options.log_level = mcp::LogLevel::info;
     auto const weak = weak_from_this();
     if (call.wants_progress())
@@ -58,7 +59,11 @@ void Passage::begin(Run run, mcp::Call& call) {
     options.on_question = [weak](mcp::Question asked) -> Task<Json> {
         auto const self = weak.lock();
         if (!self) throw mcp::RpcException({-32603, "the call is over", nullptr});
-        co_return co_await self->question(std::move(asked));
+        try {
+            co_return co_await self->question(std::move(asked));
+        } catch (PassageOver const& over) {
+            throw mcp::RpcException({-32603, over.what(), nullptr});
+        }
     };
     call_ = &call;
     asio::co_spawn(
@@ -76,7 +81,7 @@ Task<void> Passage::travel(std::shared_ptr<Passage> self, Run run, mcp::CallOpti
         self->outcome_.emplace(mcp::failure(base::errc::cancelled, "the call was cancelled", true));
     }
     self->turn_.reset();
-    self->upstream_->passages.erase(self.get());
+    std::erase(self->upstream_->passages, self.get());
     self->changed_.notify();
 }
 
@@ -86,11 +91,17 @@ void Passage::cancel() {
 }
 
 void Passage::log(mcp::LogMessage message) {
-    upstream_->redactor().apply(message.data);
+    auto const& redactor = upstream_->redactor();
+    redactor.apply(message.data);
     if (call_)
         call_->log(message.level,
-                   upstream_->entry().name + (message.logger.empty() ? "" : "/" + message.logger),
+                   upstream_->entry().name + (message.logger.empty() ? "" : "/" + redactor.text(message.logger)),
                    message.data);
+}
+
+bool Passage::can_answer(std::string const& method) const {
+    auto const capability = method.substr(0, method.find('/'));
+    return can_answer_.is_object() && can_answer_.contains(capability);
 }
 
 Task<Json> Passage::question(mcp::Question asked) {
@@ -109,7 +120,10 @@ Task<Json> Passage::question(mcp::Question asked) {
         ~Leave() { std::erase(open, entry); }
     } const leave{open_, entry};
     changed_.notify();
-    while (!entry->answer && !entry->refusal) co_await changed_.wait(kLookAround);
+    while (!entry->answer && !entry->refusal) {
+        if (outcome_) throw PassageOver();
+        co_await changed_.wait(kLookAround);
+    }
     if (entry->refusal) throw mcp::RpcException(*entry->refusal);
     co_return std::move(*entry->answer);
 }

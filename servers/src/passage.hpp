@@ -2,6 +2,7 @@
 #include "signal.hpp"
 #include "upstream.hpp"
 
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,6 +12,11 @@
 namespace servers {
 
 class ParkedCalls;
+
+/// The call that a question was put to ended before the answer came.
+struct PassageOver : std::exception {
+    char const* what() const noexcept override { return "the call is over"; }
+};
 
 /// One request on its way through to a server, with the questions that the server asks back. It lives apart
 /// from the client's request: on 2026-07-28 a question ends that request, and the retry, which is another
@@ -37,7 +43,11 @@ class Passage : public std::enable_shared_from_this<Passage> {
     void cancel();
 
     // From the server's side.
+    /// Throws PassageOver, and what the client's refusal says.
     Task<mcp::Json> question(mcp::Question question);
+    /// Whether the client said that it can be asked this.
+    bool can_answer(std::string const& method) const;
+    std::string const& principal() const { return principal_; }
     void log(mcp::LogMessage message);
 
   private:
@@ -56,6 +66,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
     Signal changed_;
     asio::cancellation_signal cancel_;
     bool cancelled_ = false;
+    mcp::Json can_answer_;       ///< the client's capabilities, of those that servers may ask for
     mcp::Call* call_ = nullptr;  ///< the client's request that waits now
     std::vector<std::shared_ptr<Asked>> open_;
     unsigned asked_ = 0;

@@ -65,23 +65,37 @@ Task<Json> Connection::ask(mcp::Question question) {
     if (!owner) throw mcp::RpcException({-32603, "the connection is over", nullptr});
     if (question.method == "roots/list" && (owner->own_roots() || owner->passages.empty()))
         co_return owner->roots();
-    // Of no call for certain. With one call in flight it can be nobody else's.
-    if (owner->passages.size() == 1) {
-        auto const passage = (*owner->passages.begin())->shared_from_this();
-        co_return co_await passage->question(std::move(question));
+    for (;;) {
+        auto const passage = asked_for(question.method);
+        try {
+            co_return co_await passage->question(question);
+        } catch (PassageOver const&) {  // it was another call's: look again
+        }
     }
-    throw mcp::RpcException({-32603,
-                             owner->passages.empty()
-                                 ? "no call is in flight that this could be asked for"
-                                 : "several calls are in flight, and this question names none of them",
-                             nullptr});
+}
+
+/// On stdio a question names no call. With one in flight it is that one's; of several that belong to the same
+/// person the latest is asked whose client can answer. Calls of different people are never mixed.
+std::shared_ptr<Passage> Connection::asked_for(std::string const& method) const {
+    auto const owner = owner_.lock();
+    if (!owner || owner->passages.empty())
+        throw mcp::RpcException({-32603, "no call is in flight that this could be asked for", nullptr});
+    auto const& flying = owner->passages;
+    for (auto const* passage : flying)
+        if (passage->principal() != flying.back()->principal())
+            throw mcp::RpcException(
+                {-32603, "calls of several callers are in flight, and this question names none of them", nullptr});
+    auto const able = std::find_if(flying.rbegin(), flying.rend(),
+                                   [&](Passage const* passage) { return passage->can_answer(method); });
+    return (able == flying.rend() ? flying.back() : *able)->shared_from_this();
 }
 
 void Connection::log(mcp::LogMessage message) {
     auto const owner = owner_.lock();
     if (!owner || over) return;
-    if (owner->passages.size() == 1) return (*owner->passages.begin())->log(std::move(message));
-    owner->log().append(owner->redactor().text(base::dump(message.data)).substr(0, 4096) + "\n");
+    if (owner->passages.size() == 1) return owner->passages.front()->log(std::move(message));
+    owner->redactor().apply(message.data);
+    owner->log().append(base::dump(message.data).substr(0, 4096) + "\n");
 }
 
 void Connection::tools_changed() {
@@ -416,7 +430,7 @@ Task<Result<std::string>> Upstream::learn(std::shared_ptr<Connection> connection
     // In a definition, as anywhere else, a server's secrets have no place.
     for (auto* list : {&now.tools, &now.prompts, &now.resources, &now.templates})
         for (auto& item : *list) redactor_.apply(item);
-    now.instructions = redactor_.text(now.instructions);
+    for (auto* text : {&now.name, &now.version, &now.instructions}) *text = redactor_.text(*text);
     make_regular(now);
     if (connection->over || !client.usable()) co_return std::string("the connection ended");  // half a list is not kept
     offer_ = std::move(now);

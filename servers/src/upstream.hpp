@@ -18,6 +18,9 @@ namespace servers {
 
 class Upstream;
 
+/// A call's questions and messages; see passage.hpp.
+class Passage;
+
 /// One run of a server: its program and the client that talks to it. Shared by the upstream that owns it and
 /// by calls in flight, which outlive its end.
 class Connection final : public mcp::ClientEvents {
@@ -38,6 +41,7 @@ class Connection final : public mcp::ClientEvents {
     bool over = false;
 
   private:
+    std::shared_ptr<Passage> asked_for(std::string const& method) const;
     std::weak_ptr<Upstream> owner_;
 };
 
@@ -54,9 +58,6 @@ struct Surroundings {
     /// A resource, under its public name, by the server that says so.
     std::function<void(Upstream const&, std::string const& uri)> updated;
 };
-
-/// A call's questions and messages; see passage.hpp.
-class Passage;
 
 /// One configured server: its state, what it offers, and the way to it. Threads: the I/O thread.
 class Upstream : public std::enable_shared_from_this<Upstream> {
@@ -126,7 +127,7 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
 
     // Counters for status.
     std::uint64_t calls = 0, failed_calls = 0, starts = 0, sleeps = 0, wakes = 0;
-    std::set<Passage*> passages;  ///< in flight, for questions that name no call
+    std::vector<Passage*> passages;  ///< in flight, the oldest first: for questions that name no call
 
   private:
     friend class Connection;

@@ -42,11 +42,13 @@ export async function v1(berth, transport, options = {}) {
     await client.connect(transport === 'stdio'
         ? new StdioClientTransport({ command, args, stderr: 'inherit' })
         : new StreamableHTTPClientTransport(new URL(berth.url), bearer(berth)));
-    const { ResourceListChangedNotificationSchema, ResourceUpdatedNotificationSchema } =
-        need('@modelcontextprotocol/sdk/types.js');
+    const types = need('@modelcontextprotocol/sdk/types.js');
     const schemas = {
-        'notifications/resources/list_changed': ResourceListChangedNotificationSchema,
-        'notifications/resources/updated': ResourceUpdatedNotificationSchema,
+        'notifications/message': types.LoggingMessageNotificationSchema,
+        'notifications/prompts/list_changed': types.PromptListChangedNotificationSchema,
+        'notifications/resources/list_changed': types.ResourceListChangedNotificationSchema,
+        'notifications/resources/updated': types.ResourceUpdatedNotificationSchema,
+        'notifications/tools/list_changed': types.ToolListChangedNotificationSchema,
     };
     return face(client, 'legacy',
         (name, args, options) => client.callTool({ name, arguments: args }, undefined, options),

@@ -1,5 +1,5 @@
 // Community servers that are started, stopped and killed again and again, with their sandboxes and with berth itself: each
-// time the next call is answered, and nothing of what ended is left on the host. BERTH_CYCLES sets how often (default 24),
+// time the next call is answered, and nothing of what ended is left on the host. BERTH_CYCLES sets how often (default 20),
 // SEED repeats a run.
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { suite } from './lib/suite.mjs';
 import { HttpClient } from './lib/wire.mjs';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), 'fixtures');
-const cycles = Number(process.env.BERTH_CYCLES ?? 24);
+const cycles = Number(process.env.BERTH_CYCLES ?? 20);
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
 const names = ['one', 'two'];
 const entry = { command: 'node', args: [join(fixtures, 'bad_server.mjs'), 'abandon'], restartDelay: 50, maxRestarts: 0,

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { absent, askable, everything, Mailbox, settled, until } from './lib/community.mjs';
 import { suite } from './lib/suite.mjs';
+import { HttpClient } from './lib/wire.mjs';
 
 const answers = {
     'sampling/createMessage': ({ messages }) => ({ role: 'assistant', model: 'test-model',
@@ -185,5 +186,34 @@ if (absent) {
                 }
             });
         }
+
+        test('a tool that runs only as a task, as a task of the client\'s own', { timeout: 100_000 }, async () => {
+            await settled(berth(), 'everything');
+            const http = new HttpClient(berth());
+            const capabilities = { elicitation: { form: {} }, extensions: { 'io.modelcontextprotocol/tasks': {} } };
+            let id = 0;
+            const ask = async (method, params, name) => {
+                const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': capabilities };
+                const { messages } = await http.post(JSON.stringify({ jsonrpc: '2.0', id: ++id, method, params: { ...params, _meta } }),
+                    { 'MCP-Protocol-Version': '2026-07-28', 'Mcp-Method': method, 'Mcp-Name': name });
+                const { result, error } = messages.find((message) => message.id === id);
+                assert.ok(result, JSON.stringify(error));
+                return result;
+            };
+            const name = 'everything__simulate-research-query';
+            const { resultType, taskId } = await ask('tools/call', { name, arguments: { topic: 'python', ambiguous: true } }, name);
+            assert.equal(resultType, 'task');
+            const reaches = (status) => until(status, async () => {
+                const task = await ask('tasks/get', { taskId }, taskId);
+                assert.ok([status, 'working', 'input_required'].includes(task.status), JSON.stringify(task));
+                return task.status === status && task;
+            });
+            const [[key, question]] = Object.entries((await reaches('input_required')).inputRequests);
+            assert.equal(question.method, 'elicitation/create');
+            await ask('tasks/update', { taskId, inputResponses: { [key]: answers['elicitation/create'](question.params) } }, taskId);
+            const { result } = await reaches('completed');
+            assert.match(result.content[0].text, /Research Report: python \(snake\)/);
+            http.close();
+        });
     }, '', { everything: everything() });
 }

@@ -75,16 +75,16 @@ TEST_CASE("docs/servers.md") {
             if (line.starts_with("### ")) CHECK_MESSAGE(known.contains(line), line);
     }
     SUBCASE("states the defaults that the parser has") {
-        base::Json const bare{{"command", "x"}};
-        auto const without = read_facts(bare);
+        base::Json const local{{"command", "x"}}, remote{{"url", "https://mcp.example.com/mcp"}};
         std::size_t stated = 0;
         for (auto const& key : config::known_server_keys()) {
             INFO(key.key);
             auto value = base::Json::parse(key.default_value, nullptr, false);
             if (value.is_discarded()) continue;  // words such as "all", or nothing
+            auto const& bare = key.key.starts_with("oauth.") || key.key == "headers" ? remote : local;
             auto entry = bare;
             entry[pointer_to(key.key)] = value;
-            CHECK(read_facts(entry) == without);
+            CHECK(read_facts(entry) == read_facts(bare));
             ++stated;
         }
         CHECK(stated > 20);
@@ -97,7 +97,12 @@ TEST_CASE("docs/servers.md") {
             auto const begin = document->find("```json\n", heading) + 8, end = document->find("```", begin);
             REQUIRE(end < document->find("\n##", heading + 2));
             auto const example = base::Json::parse(document->substr(begin, end - begin));
-            CHECK(example["mcpServers"]["example"].contains(pointer_to(key.key)));
+            auto const& entry = example["mcpServers"]["example"];
+            bool has = entry.contains(pointer_to(key.key));
+            std::istringstream aliases(key.aliases);  // `a`, `b`
+            for (std::string alias; std::getline(aliases, alias, '`');)
+                has |= alias.find_first_of(", ") == alias.npos && !alias.empty() && entry.contains(pointer_to(alias));
+            CHECK(has);
         }
     }
     SUBCASE("gives examples that are good, one for each key") {

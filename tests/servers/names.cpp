@@ -43,7 +43,7 @@ TEST_CASE("public names by table") {
         std::size_t limit;
         std::string expected;  // ending in '#': and then the hash
     };
-    std::string const nine(9, 'n'), thirty_one(31, 't');
+    std::string const ten(10, 'n'), thirty_one(31, 't');
     for (auto const& [server, tool, limit, expected] : std::initializer_list<Row>{
              {"a", "b", 40, "a__b"},
              {"git", "git_log", 64, "git__git_log"},
@@ -51,7 +51,7 @@ TEST_CASE("public names by table") {
              {"n", thirty_one + "1234567", 40, "n__" + thirty_one.substr(0, 30) + "_#"},  // 41: cut
              {"n", thirty_one + "1234567", 64, "n__" + thirty_one + "1234567"},
              {"n", thirty_one + thirty_one, 64, "n__" + thirty_one + thirty_one.substr(0, 23) + "_#"},
-             {nine, "trigger-long-running-operation-now", 40, nine + "__trigger-long-running_#"},  // no '-' before '_'
+             {ten, "trigger-long-running-operation-now", 40, ten + "__trigger-long-running_#"},  // no '-' before '_'
              {"a b", "c", 40, "a_b__c_#"},
              {"a@b/c", "d", 40, "a_b_c__d_#"},
              {"a", "b.c", 40, "a__b_c_#"},

@@ -31,15 +31,23 @@ sockaddr_in loopback(std::uint16_t port) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(std::uint16_t port)
-    : port_(port), socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+HttpConnection::HttpConnection(std::uint16_t port) : port_(port) { open(); }
+
+void HttpConnection::renew() {
+    char byte = 0;
+    bool const ended = ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    if (ended && buffer_.size() == 0) open();
+}
+
+void HttpConnection::open() {
+    socket_ = base::UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!socket_) throw Failure(base::errno_error("socket").message());
-    auto const address = loopback(port);
+    auto const address = loopback(port_);
     int const on = 1;
     ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &kAnswerLimit, sizeof kAnswerLimit);
     if (::connect(socket_.get(), reinterpret_cast<sockaddr const*>(&address), sizeof address) != 0)
-        broken(base::errno_error("connect to port " + std::to_string(port)).message());
+        broken(base::errno_error("connect to port " + std::to_string(port_)).message());
 }
 
 std::string HttpConnection::compose(std::string const& verb, std::string const& target,

@@ -23,10 +23,14 @@ class HttpConnection {
     /// `fields`: whole lines, without their line ends.
     std::string compose(std::string const& verb, std::string const& target,
                         std::vector<std::string> const& fields, std::string const& body) const;
+    /// Connects anew when the server has ended the connection while nothing was asked of it: Node's does after five
+    /// seconds.
+    void renew();
     void send(std::string const& bytes);
     HttpAnswer receive();
 
   private:
+    void open();
     std::uint16_t port_;
     base::UniqueFd socket_;
     boost::beast::flat_buffer buffer_;

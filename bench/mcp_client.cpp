@@ -26,6 +26,7 @@ McpClient::McpClient(std::uint16_t port, std::string const& token)
     : http_(port), authorization_("Authorization: Bearer " + token) {}
 
 std::string McpClient::compose(std::string const& tool, base::Json const& arguments) {
+    http_.renew();
     base::Json const meta = {{"io.modelcontextprotocol/protocolVersion", kModern},
                              {"io.modelcontextprotocol/clientCapabilities", base::Json::object()}};
     base::Json const request = {{"jsonrpc", "2.0"},
@@ -65,7 +66,8 @@ SessionClient::SessionClient(std::uint16_t port) : http_(port) {
 SessionClient::SessionClient(std::uint16_t port, std::string session, long first_id)
     : http_(port), session_(std::move(session)), next_id_(first_id) {}
 
-std::string SessionClient::compose_message(base::Json const& message) const {
+std::string SessionClient::compose_message(base::Json const& message) {
+    http_.renew();
     std::vector<std::string> fields{"Content-Type: application/json",
                                     "Accept: application/json, text/event-stream"};
     if (!session_.empty()) {

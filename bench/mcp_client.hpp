@@ -34,7 +34,7 @@ class SessionClient final : public ToolConnection {
     std::string receive() override;
 
   private:
-    std::string compose_message(base::Json const& message) const;
+    std::string compose_message(base::Json const& message);
     HttpConnection http_;
     std::string session_;
     long next_id_ = 1;

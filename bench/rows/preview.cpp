@@ -153,8 +153,8 @@ void ask_all(Lab& lab, std::vector<PreviewWay>& ways, int connections, int reque
 }
 
 void move_all(Lab& lab, std::vector<PreviewWay>& ways) {
-    std::uint64_t const bytes = (lab.options().quick ? 16u : 128u) << 20;
-    int const n = std::min(lab.count(5), 20);
+    std::uint64_t const bytes = (lab.options().quick ? 16u : 64u) << 20;
+    int const n = std::min(lab.count(5), 5);
     for (bool const down : {true, false}) {
         for (auto& way : ways) way.rate = {};
         for (int i = -1; i < n; ++i)

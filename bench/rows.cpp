@@ -28,7 +28,7 @@ std::vector<Row> const& all_rows() {
          measure_server_call},
         {"server_memory", "one community server and sixteen; beside npm gateways", measure_server_memory},
         {"server_wake", "a sleeping community server's tool; beside starting it outside", measure_server_wake},
-        {"images", "memory on disk by the GiB: room and time", measure_images},
+        {"images", "memory on disk by the GiB: room and time, compressed or not", measure_images},
         {"crowd", "200 workspaces of which 40 fit in memory, under Zipf traffic", measure_crowd},
         {"density", "N sandboxes in stock: fill, memory, threads, idle CPU, claims", measure_density, When::asked},
         {"asleep", "100 hibernated workspaces, 2,000 with --long: list and wake any; beside ten", measure_asleep,

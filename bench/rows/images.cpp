@@ -23,7 +23,7 @@ Load records(int mb) {
 
 struct Setting {
     char const* name;
-    char const* more;
+    char const* compression;
 };
 
 }  // namespace
@@ -31,10 +31,10 @@ struct Setting {
 void measure_images(Lab& lab) {
     int const mb = lab.options().quick ? 32 : 512, n = std::min(lab.count(2), 10);
     lab.close_server();  // its memory and its disk
-    for (auto const& setting : {Setting{"as it is", ""}}) {
+    for (auto const& setting : {Setting{"as it is", "none"}, Setting{"compressed", "zstd"}}) {
         ServeOptions options;
         options.ready = options.awake = 1;
-        options.more = setting.more;
+        options.more = std::string("hibernation:\n    compression: ") + setting.compression + "\n";
         auto const server = lab.own_server(options);
         auto const client = server->connect();
         for (auto const& load : {random_memory(mb), records(mb)}) {

@@ -6,6 +6,7 @@
 #include <base/syscalls.hpp>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
         std::fputs("usage: berth-contain SPECIFICATION\n", stderr);
         return 2;
     }
+    ::umask(022);                                            // the server's own could hide the root's directories from the sandbox
     auto const started = start(argv[1]);
     if (started) return 0;
     std::fprintf(stderr, "%s\n", started.error().message().c_str());

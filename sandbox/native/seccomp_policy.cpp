@@ -1,12 +1,15 @@
 #include "seccomp_policy.hpp"
 
 #include <linux/netlink.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace sandbox::native {
@@ -50,9 +53,8 @@ constexpr char const* kSignalsAndTime[] = {
 
 constexpr char const* kWaiting[] = {
     "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "eventfd", "eventfd2", "futex",
-    "futex_waitv", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel", "io_destroy",
-    "io_getevents", "io_pgetevents", "io_setup", "io_submit", "pipe", "pipe2", "poll", "ppoll", "pselect6", "select", "signalfd",
-    "signalfd4"};
+    "futex_waitv", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "pipe", "pipe2", "poll",
+    "ppoll", "pselect6", "select", "signalfd", "signalfd4"};
 
 constexpr char const* kNetwork[] = {
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom", "recvmmsg",
@@ -88,6 +90,7 @@ constexpr Allowed kAllowed[] = {
 constexpr char const* kModules[] = {"create_module", "delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load", "reboot"};
 constexpr char const* kKeys[] = {"add_key", "keyctl", "request_key"};
 constexpr char const* kUring[] = {"io_uring_enter", "io_uring_register", "io_uring_setup"};
+constexpr char const* kAio[] = {"io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"};
 constexpr char const* kTracing[] = {"bpf", "fanotify_init", "fanotify_mark", "lookup_dcookie", "perf_event_open", "syslog", "userfaultfd"};
 constexpr char const* kNamespaces[] = {"setns"};
 constexpr char const* kNewMounts[] = {"fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"};
@@ -102,6 +105,7 @@ constexpr Denied kDenied[] = {
     // ENOSYS makes libraries do without; EPERM would be reported as a broken system.
     {"the kernel's key store, which no namespace divides", ENOSYS, kKeys},
     {"calls that no filter sees, in code with many past holes; event loops fall back to epoll", ENOSYS, kUring},
+    {"requests of which the whole machine has one number (fs.aio-max-nr); databases fall back to threads", ENOSYS, kAio},
     {"programs in the kernel, tracing of all processes, and stopping the kernel in the middle of a copy", EPERM, kTracing},
     {"entering other namespaces", EPERM, kNamespaces},
     // Programs fall back to mount(2), which then is denied in the way they know.
@@ -126,7 +130,18 @@ constexpr std::uint32_t kAll = 0xffffffff;
 constexpr std::uint32_t kTypes = 0xf;            // of a socket, below SOCK_NONBLOCK and SOCK_CLOEXEC
 constexpr std::uint32_t kTypeIntoLinuxConsole = 0x541c;              // TIOCLINUX
 constexpr std::uint32_t kFamilies = 64;          // the kernel has fewer, and refuses those beyond itself
-constexpr std::uint32_t kSctp = 132, kMptcp = 262;
+// The default of the type, ping, TCP, UDP. The numbers beyond are tunnels and whatever modules the machine would load.
+constexpr std::uint32_t kProtocols[] = {IPPROTO_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6};
+
+// All numbers but `kept`, as conditions on an argument: the largest blocks that share their upper bits (those under `mask`) and hold none.
+// Equality under a mask is all that the filter knows, and a condition for each number would be four thousand million.
+void all_but(std::span<std::uint32_t const> kept, unsigned argument, std::vector<Condition>& out, std::uint32_t mask = 0,
+             std::uint32_t value = 0) {
+    if (std::ranges::none_of(kept, [&](auto number) { return (number & mask) == value; })) return out.push_back({argument, mask, value});
+    if (mask == kAll) return;
+    auto const next = mask == 0 ? 0x80000000u : (mask >> 1) & ~mask;
+    for (auto const bit : {0u, next}) all_but(kept, argument, out, mask | next, value | bit);
+}
 
 }  // namespace
 
@@ -149,12 +164,15 @@ std::vector<Narrowed> narrowed_calls() {
         out.push_back({"address families that reach the host's devices, hypervisor or cryptography, or that nobody uses",
                        family == AF_PACKET ? EPERM : EAFNOSUPPORT, "socket", {{0, kAll, family}}});
     }
+    std::vector<Condition> protocols;
+    all_but(kProtocols, 2, protocols);
     for (std::uint32_t family : {AF_INET, AF_INET6}) {
         for (std::uint32_t type = SOCK_RAW; type <= kTypes; ++type)
             out.push_back({"raw packets and rare protocols", EPERM, "socket", {{0, kAll, family}, {1, kTypes, type}}});
-        for (std::uint32_t protocol : {kSctp, kMptcp})
-            out.push_back({"rare protocols", EPROTONOSUPPORT, "socket", {{0, kAll, family}, {2, kAll, protocol}}});
+        for (auto const& protocol : protocols) out.push_back({"rare protocols", EPROTONOSUPPORT, "socket", {{0, kAll, family}, protocol}});
     }
+    out.push_back({"other code of the kernel beneath a connection; TLS is done by libraries then", ENOPROTOOPT, "setsockopt",
+                   {{1, kAll, IPPROTO_TCP}, {2, kAll, TCP_ULP}}});
     for (std::uint32_t protocol = 1; protocol < 32; ++protocol)
         out.push_back({"the kernel's other subsystems; routes and links are the sandbox's own", EPROTONOSUPPORT, "socket",
                        {{0, kAll, AF_NETLINK}, {2, kAll, protocol}}});

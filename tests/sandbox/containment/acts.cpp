@@ -1,11 +1,13 @@
 // What sandboxed code must not be able to do, one small act each. `acts NAME` tries it and prints how it ended; without a name
 // it tries all, each in a process of its own. Static, so that it runs in any image.
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/bpf.h>
 #include <linux/keyctl.h>
 #include <linux/netlink.h>
 #include <linux/perf_event.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -130,6 +132,11 @@ long abstract_neighbour() {
     return s < 0 ? -1 : ::connect(s, reinterpret_cast<sockaddr*>(&to), offsetof(sockaddr_un, sun_path) + 18);
 }
 
+long code_beneath_tcp() {
+    int const s = ::socket(AF_INET, SOCK_STREAM, 0);
+    return s < 0 ? -1 : ::setsockopt(s, IPPROTO_TCP, TCP_ULP, "tls", 3);
+}
+
 struct Act {
     char const* name;
     long (*attempt)();
@@ -173,6 +180,13 @@ constexpr Act kActs[] = {
     {"the kernel's cryptography", [] { return long(::socket(AF_ALG, SOCK_SEQPACKET, 0)); }},
     {"the hypervisor's sockets", [] { return long(::socket(AF_VSOCK, SOCK_STREAM, 0)); }},
     {"audit messages", [] { return long(::socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT)); }},
+    {"a tunnel's socket (L2TP)", [] { return long(::socket(AF_INET, SOCK_DGRAM, 115)); }},
+    {"a tunnel's socket for IPv6", [] { return long(::socket(AF_INET6, SOCK_DGRAM, 115)); }},
+    {"UDP-Lite", [] { return long(::socket(AF_INET, SOCK_DGRAM, 136)); }},
+    {"a socket of SMC", [] { return long(::socket(AF_INET, SOCK_STREAM, 256)); }},
+    {"MPTCP", [] { return long(::socket(AF_INET6, SOCK_STREAM, 262)); }},
+    {"other code beneath a connection", code_beneath_tcp},
+    {"asynchronous requests of the machine", [] { aio_context_t context = 0; return call(SYS_io_setup, 1, &context); }},
     {"a public address", [] { return connect_to(0x08080808, 53); }},
     {"a private address", [] { return connect_to(0x0a000001, 80); }},
     {"the metadata address", [] { return connect_to(0xa9fea9fe, 80); }},

@@ -6,11 +6,17 @@
 #include <doctest/doctest.h>
 #include <testing/io.hpp>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 
 using namespace sandbox;
 using native::IdRanges;
@@ -119,6 +125,23 @@ TEST_CASE("the lists of system calls") {
             for (auto const& condition : one.when) CHECK((condition.value & ~condition.mask) == 0);
         }
     }
+    SUBCASE("leave the internet's families their usual protocols") {
+        auto const refused = [rules = native::narrowed_calls()](std::uint32_t family, std::uint32_t type, std::uint32_t protocol) {
+            std::uint32_t const arguments[] = {family, type, protocol};
+            return std::ranges::any_of(rules, [&](auto const& one) {
+                return std::string_view(one.call) == "socket" && std::ranges::all_of(one.when, [&](auto const& condition) {
+                    return (arguments[condition.argument] & condition.mask) == condition.value;
+                });
+            });
+        };
+        std::set<std::uint32_t> const usual{IPPROTO_IP, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6};
+        for (std::uint32_t family : {AF_INET, AF_INET6})
+            for (std::uint32_t type : {SOCK_STREAM, SOCK_DGRAM}) {
+                for (std::uint32_t protocol = 0; protocol < 1024; ++protocol)
+                    CHECK_MESSAGE(refused(family, type, protocol) == !usual.contains(protocol), protocol);
+                for (unsigned bit = 10; bit < 32; ++bit) CHECK_MESSAGE(refused(family, type, 1u << bit), bit);
+            }
+    }
     SUBCASE("deny commands what the guest has") {
         for (auto const& group : native::denied_to_commands())
             for (char const* call : group.calls) CHECK_MESSAGE(known.contains(call), call);
@@ -126,7 +149,7 @@ TEST_CASE("the lists of system calls") {
     SUBCASE("know nothing of what reaches past the sandbox") {
         std::set<std::string> allowed;
         for (auto const& group : native::allowed_calls()) allowed.insert(group.calls.begin(), group.calls.end());
-        for (char const* call : {"bpf", "io_uring_setup", "keyctl", "add_key", "kexec_load", "init_module", "finit_module", "userfaultfd",
+        for (char const* call : {"bpf", "io_uring_setup", "io_setup", "keyctl", "add_key", "kexec_load", "init_module", "finit_module", "userfaultfd",
                                  "perf_event_open", "setns", "pivot_root", "umount2", "mount", "move_mount", "open_by_handle_at", "clone3",
                                  "syslog", "swapon", "reboot", "ioperm", "iopl", "quotactl", "fanotify_init"})
             CHECK_MESSAGE(!allowed.contains(call), call);

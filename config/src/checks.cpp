@@ -84,6 +84,12 @@ std::optional<Finding> check_pools(Settings const& s) {
     return std::nullopt;
 }
 
+std::optional<Finding> check_native(Settings const& s) {
+    if (!s.native.templates.empty() && !s.native.allow)
+        return Finding{"native.templates", "expected native.allow: true beside it"};
+    return std::nullopt;
+}
+
 std::optional<Finding> check_previews(Settings const& s) {
     auto const& p = s.previews;
     if (!address(p.address)) return Finding{"previews.address", "expected an IP address such as 127.0.0.1 or ::"};
@@ -149,6 +155,7 @@ std::optional<Finding> check(Settings const& s) {
         return Finding{"listen.address", "expected a loopback address, or tls_certificate and tls_key: tokens would cross "
                                          "the network in the clear (listen.insecure_plain_http: true allows that)"};
     if (auto finding = check_previews(s)) return finding;
+    if (auto finding = check_native(s)) return finding;
     if (auto finding = check_limits(s)) return finding;
     return check_pools(s);
 }

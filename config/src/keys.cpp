@@ -164,6 +164,15 @@ std::vector<Key> make_keys() {
          integer(0, 1000, POOL(ready))},
         {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen while workspaces are made, for the fastest claim. 10 s after the last one they freeze too.",
          integer(0, 1000, POOL(awake))},
+        {"native.allow", "true, false", "false",
+         "Allows workspaces that ask for `runtime: native`: Linux namespaces and filters in place of gVisor. They are faster, and make "
+         "their system calls to this machine's own kernel: a flaw there is a way out. Where it is true, a machine without gVisor serves "
+         "native workspaces alone.",
+         flag(FIELD(native.allow))},
+        {"native.templates", "template names", "[]", "Templates whose workspaces are native unless they ask for `runtime: gvisor`.",
+         list(check_name, FIELD(native.templates))},
+        {"native.ready", "sandboxes", "0", "Booted native sandboxes kept in stock for each template in native.templates.",
+         integer(0, 1000, NUMBER(native.ready))},
         {"limits.memory", "bytes", "2GiB", "Memory of a workspace that asks for nothing else.", size(FIELD(limits.memory_bytes))},
         {"limits.cpus", "processors", "2", "Processor time of a workspace, in processors.", cpus(FIELD(limits.cpus))},
         {"limits.pids", "processes", "1024", "Processes and threads of a workspace.", integer(16, 1'000'000, NUMBER(limits.pids))},

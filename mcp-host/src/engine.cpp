@@ -57,6 +57,10 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
         out.templates[name] = {name, (entry.path() / "rootfs").string(), stamp ? *stamp : ""};
     }
     for (auto const& [name, pool] : s.pools) out.pool[name] = {pool.ready, pool.awake};
+    out.native.allowed = s.native.allow;
+    out.native.program = o.contain_binary;
+    if (s.native.ready > 0)
+        for (auto const& name : s.native.templates) out.native.pool[name] = {s.native.ready, std::min(s.native.ready, 2)};
     // As most workspaces want them, so that a claim need not write them.
     out.default_limits = workspace::host_limits({s.limits.memory_bytes, s.limits.cpus, s.limits.pids});
     out.max_sandboxes = s.max_sandboxes;

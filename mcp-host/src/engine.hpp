@@ -23,7 +23,7 @@ inline constexpr char kDefaultData[] = "/var/lib/berth";
 
 struct EngineOptions {
     std::string data_dir;
-    std::string guest_binary;
+    std::string guest_binary, contain_binary;
     std::string version;
     std::string servers_file;  ///< servers.json; "" = DATA_DIR/servers.json
     config::Settings settings;

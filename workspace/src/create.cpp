@@ -56,6 +56,12 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
     s.allow = r.allow;
     s.idle = r.idle.value_or(
         IdlePolicy{config.idle.freeze_after, config.idle.hibernate_after, config.idle.stop_after, config.idle.keep_alive});
+    auto const& native = config.native.templates;
+    auto const& image = r.template_name.empty() ? config.default_template : r.template_name;
+    bool const preferred = std::find(native.begin(), native.end(), image) != native.end();
+    s.runtime = r.runtime.value_or(preferred ? sandbox::RuntimeKind::native : sandbox::RuntimeKind::gvisor);
+    if (s.runtime == sandbox::RuntimeKind::native && !config.native.allow)
+        return base::error(base::errc::denied, "runtime: native workspaces are not allowed on this server; leave runtime out");
     constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
     for (auto const& ok : {
              at_most(
@@ -163,7 +169,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
     held.reset();
 
     auto [taken, volume] =
-        co_await (take(template_name, kNewSandbox) && volumes.take(w->settings.disk_bytes));
+        co_await (take(template_name, settings->runtime, kNewSandbox) && volumes.take(w->settings.disk_bytes));
     Status made;
     if (!taken)
         made = taken.error();

@@ -42,7 +42,7 @@ struct Workspaces::Impl {
     };
     /// From `starting` to `running` or back to `stopped`.
     Task<Status> start(Ptr w, sandbox::Taken taken, std::shared_ptr<Volume> volume, First const* first);
-    Task<Result<sandbox::Taken>> take(std::string template_name,
+    Task<Result<sandbox::Taken>> take(std::string template_name, sandbox::RuntimeKind runtime,
                                       std::uint64_t memory);  ///< making room when there is none
     Task<Status> bring_up(Ptr w, Arrival* arrival);           ///< thaws, wakes or starts
     /// For those who have just got the turn: nobody is at work, so a state on the way to another was left by an exception.

@@ -21,6 +21,7 @@ Task<Result<Workspaces::Impl::Raised>> Workspaces::Impl::raise(Ptr w, std::strin
         sandbox::RestoreRequest request;
         request.image = *image;
         request.template_name = w->record.template_name;
+        request.runtime = w->settings.runtime;
         request.volume_directory = (*opened)->host_directory();
         request.limits = host_limits(w->settings.limits);
         request.renewal.setup = setup_for(*w);
@@ -43,7 +44,7 @@ Task<Result<Workspaces::Impl::Raised>> Workspaces::Impl::raise(Ptr w, std::strin
         if (how == Raise::fork || !useless) co_return restored.error();
         out.why = restored.error().message();
     }
-    auto taken = co_await take(w->record.template_name, kNewSandbox);
+    auto taken = co_await take(w->record.template_name, w->settings.runtime, kNewSandbox);
     if (!taken) co_return taken.error();
     out.sandbox = taken->sandbox;
     out.memory_bytes = kNewSandbox;
@@ -73,7 +74,7 @@ Task<void> Workspaces::Impl::record_processes(Ptr w, std::map<std::string, std::
 
 Task<Result<sandbox::OpenImage>> Workspaces::Impl::open_image(Workspace const& w, sandbox::ImageRef ref) {
     if (!images) co_return base::error(base::errc::unavailable, "this server keeps no memory images");
-    auto here = sandboxes.image_facts(w.record.template_name);
+    auto here = sandboxes.image_facts(w.record.template_name, w.settings.runtime);
     if (!here) co_return here.error();
     auto opened = co_await images->open(std::move(ref), *here);
     co_return opened;

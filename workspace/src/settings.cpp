@@ -12,7 +12,8 @@ base::Json to_json(Settings const& s) {
             {"freeze_after_ms", s.idle.freeze_after.count()},
             {"stop_after_ms", s.idle.stop_after.count()},
             {"hibernate_after_ms", s.idle.hibernate_after.count()},
-            {"keep_alive", s.idle.keep_alive}};
+            {"keep_alive", s.idle.keep_alive},
+            {"runtime", sandbox::to_string(s.runtime)}};
 }
 
 Settings settings_from(base::Json const& j) {
@@ -28,6 +29,7 @@ Settings settings_from(base::Json const& j) {
     s.idle.stop_after = base::milliseconds(j.value("stop_after_ms", s.idle.stop_after.count()));
     s.idle.hibernate_after = base::milliseconds(j.value("hibernate_after_ms", s.idle.hibernate_after.count()));
     s.idle.keep_alive = j.value("keep_alive", s.idle.keep_alive);
+    s.runtime = sandbox::runtime_kind(j.value("runtime", "gvisor")).value_or(s.runtime);
     return s;
 }
 

@@ -16,6 +16,7 @@ namespace {
 constexpr base::milliseconds kSaveLimit{120'000};
 // A sleep that was refused is not tried again before, unless someone asks for it.
 constexpr base::milliseconds kRefusedFor{60'000};
+constexpr base::milliseconds kNeverWill{24 * 3'600'000};
 
 // What is in memory refers to the files as they are now: the disk has them before it has the image.
 Status flush_files(std::string const& directory) {
@@ -27,6 +28,7 @@ Status flush_files(std::string const& directory) {
 
 std::string offer(base::Error const& e) {
     auto text = e.message() + "; the workspace goes on running.";
+    if (is(e, sandbox::image_errc::unsupported)) return text + " Pass files_only: true to keep the files alone.";
     if (is(e, sandbox::image_errc::open_deleted_file))
         text += " Close the file";
     else
@@ -58,7 +60,7 @@ Task<Result<Slept>> Workspaces::Impl::hibernate(Ptr w, HibernateRequest request)
         auto done = co_await checkpoint(w, &slept);
         if (!done) {
             ++counts.refused;
-            w->sleep_again = base::Clock::now() + kRefusedFor;
+            w->sleep_again = base::Clock::now() + (is(done.error(), sandbox::image_errc::unsupported) ? kNeverWill : kRefusedFor);
             spdlog::info("workspace {}: does not hibernate: {}", w->record.id, done.error().message());
             auto refused = done.error();
             refused.context = offer(refused);

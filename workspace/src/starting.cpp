@@ -128,15 +128,16 @@ Task<Status> Workspaces::Impl::start(Ptr w, sandbox::Taken taken, std::shared_pt
     co_return base::wrap(std::move(failed), "start workspace " + w->record.id);
 }
 
-Task<Result<sandbox::Taken>> Workspaces::Impl::take(std::string template_name, std::uint64_t memory) {
+Task<Result<sandbox::Taken>> Workspaces::Impl::take(std::string template_name, sandbox::RuntimeKind runtime,
+                                                         std::uint64_t memory) {
     auto room = co_await make_room(memory, false);
     if (!room) co_return room.error();
     Arriving const counted(*this, memory);
-    auto taken = co_await sandboxes.take(template_name);
+    auto taken = co_await sandboxes.take(template_name, runtime);
     for (int tries = 0; !taken && base::is(taken.error(), base::errc::busy); ++tries) {
         bool const again = co_await wait_for_slot(tries);
         if (!again) break;
-        taken = co_await sandboxes.take(template_name);
+        taken = co_await sandboxes.take(template_name, runtime);
     }
     co_return taken;
 }
@@ -156,7 +157,7 @@ Task<Status> Workspaces::Impl::start_from_files(Ptr w) {
         w->happens(Event::failed);
         co_return base::wrap(volume.error(), "open the files of " + w->record.id);
     }
-    auto taken = co_await take(w->record.template_name, kNewSandbox);
+    auto taken = co_await take(w->record.template_name, w->settings.runtime, kNewSandbox);
     if (!taken) {
         w->happens(Event::failed);
         co_return taken.error();

@@ -40,7 +40,7 @@ Task<Status> Workspaces::Impl::wake_image(Ptr w, Arrival* arrival, std::string* 
     ref.workspace_id = image.workspace;
     ref.image_id = image.image;
     ref.generation = image.generation;
-    auto here = sandboxes.image_facts(w->record.template_name);
+    auto here = sandboxes.image_facts(w->record.template_name, w->settings.runtime);
     // A template that this server lacks may be back with the next: no reason to give the memory up.
     if (!here) outcome = base::error(base::errc::unavailable, here.error().message());
     std::shared_ptr<Volume> volume;
@@ -65,6 +65,7 @@ Task<Status> Workspaces::Impl::wake_image(Ptr w, Arrival* arrival, std::string* 
     std::shared_ptr<sandbox::Sandbox> woken;
     if (outcome) {
         request.template_name = w->record.template_name;
+        request.runtime = w->settings.runtime;
         request.volume_directory = volume->host_directory();
         request.limits = host_limits(w->settings.limits);
         request.renewal.setup = setup_for(*w);

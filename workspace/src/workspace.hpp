@@ -22,6 +22,7 @@ struct Settings {
     sandbox::Limits limits;
     std::uint64_t disk_bytes = 0;
     IdlePolicy idle;
+    sandbox::RuntimeKind runtime = sandbox::RuntimeKind::gvisor;
 };
 base::Json to_json(Settings const&);
 Settings settings_from(base::Json const&);

@@ -98,6 +98,7 @@ View Workspaces::Impl::view(Workspace const& w) const {
     v.id = w.record.id;
     v.name = w.record.name;
     v.template_name = w.record.template_name;
+    v.runtime = w.settings.runtime;
     v.state = to_string(w.state);
     v.fidelity = w.record.fidelity;
     v.fidelity_reason = w.record.fidelity == "files" ? w.record.fidelity_reason : "";

@@ -33,6 +33,11 @@ struct Settings {
         int pids = 1024;
         std::uint64_t disk_bytes = 10ull << 30;
     } limits, max_limits{8ull << 30, 8, 4096, 100ull << 30};
+    struct Native {
+        bool allow = false;                                  ///< workspaces without gVisor; without it there are none
+        std::vector<std::string> templates;                  ///< whose workspaces are native unless they ask for gVisor
+        int ready = 0;                                       ///< booted ones kept of each of these
+    } native;
     int max_workspaces = 2000, max_sandboxes = 400, max_boots = 2;
     struct Snapshots {
         int per_workspace = 10;

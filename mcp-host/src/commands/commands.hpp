@@ -36,7 +36,7 @@ int doctor(Options const&, config::Settings const&);
 
 /// "berth: LINE" on stderr, and the exit status of a failure.
 int fail(std::string const& line);
-std::string guest_beside_us();
+std::string beside_us(char const* program);
 EngineOptions engine_options(Options const&, config::Settings);
 
 }  // namespace host

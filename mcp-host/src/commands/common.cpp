@@ -5,8 +5,8 @@
 
 namespace host {
 
-std::string guest_beside_us() {
-    return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "berth-guest").string();
+std::string beside_us(char const* program) {
+    return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / program).string();
 }
 
 int fail(std::string const& line) {
@@ -17,7 +17,8 @@ int fail(std::string const& line) {
 EngineOptions engine_options(Options const& o, config::Settings settings) {
     EngineOptions out;
     out.data_dir = std::filesystem::absolute(o.data).string();
-    out.guest_binary = guest_beside_us();
+    out.guest_binary = beside_us("berth-guest");
+    out.contain_binary = beside_us("berth-contain");
     out.version = BERTH_VERSION;
     if (!o.servers.empty()) out.servers_file = std::filesystem::absolute(o.servers).string();
     out.settings = std::move(settings);

@@ -9,7 +9,9 @@ int doctor(Options const& o, config::Settings const& settings) {
     asio::io_context io{1};
     sandbox::Options options;
     options.directory = std::filesystem::absolute(o.data).string();
-    options.guest_binary = guest_beside_us();
+    options.guest_binary = beside_us("berth-guest");
+    options.native.allowed = settings.native.allow;
+    options.native.program = beside_us("berth-contain");
     auto const rootfs = settings.templates_dir + "/" + settings.default_template + "/rootfs";
     if (std::filesystem::is_directory(rootfs))
         options.templates[settings.default_template] = {settings.default_template, rootfs, ""};

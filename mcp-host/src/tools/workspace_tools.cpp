@@ -5,7 +5,8 @@ namespace host {
 
 Json shown(workspace::View const& v) {
     Json j = {{"workspace_id", v.id},          {"state", v.state},
-              {"template", v.template_name},   {"cwd", "/workspace"},
+              {"template", v.template_name},   {"runtime", sandbox::to_string(v.runtime)},
+              {"cwd", "/workspace"},
               {"cpus", v.limits.cpus},         {"memory_mb", v.limits.memory_bytes >> 20},
               {"disk_mb", v.disk_bytes >> 20}, {"network_allow", v.allow},
               {"created_ms", v.created_ms},    {"active_ms", v.active_ms}};
@@ -20,7 +21,7 @@ Json shown(workspace::View const& v) {
 namespace {
 
 Json const kShown = {{"workspace_id", "string"}, {"name", "string"},       {"state", "string"},
-                     {"template", "string"},     {"cwd", "string"},        {"cpus", "number"},
+                     {"template", "string"},     {"runtime", "string"},    {"cwd", "string"},        {"cpus", "number"},
                      {"memory_mb", "integer"},   {"disk_mb", "integer"},   {"network_allow", "array"},
                      {"created_ms", "integer"},  {"active_ms", "integer"}, {"last_error", "string"}};
 
@@ -41,6 +42,7 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
     workspace::CreateRequest r;
     r.name = a.string("name");
     r.template_name = a.string("template");
+    if (auto const runtime = a.string("runtime"); !runtime.empty()) r.runtime = sandbox::runtime_kind(runtime);
     r.env = a.string_map("env");
     r.files = a.string_map("files");
     r.git_url = a.string("git_url");
@@ -82,6 +84,10 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
          .fields =
              {{.name = "name", .description = "Optional; finds it again later", .example = "data-analysis"},
               {.name = "template", .example = "base"},
+              {.name = "runtime",
+               .description = "native: faster, less isolated, where the operator allows it",
+               .example = "gvisor",
+               .values = {"gvisor", "native"}},
               {.name = "files",
                .type = Type::string_map,
                .description = "Path below /workspace to content",

@@ -41,6 +41,7 @@ struct IdlePolicy {
 struct CreateRequest {
     std::string name;           ///< "" = none; the same name of the same owner is the same workspace
     std::string template_name;  ///< "" = the default
+    std::optional<sandbox::RuntimeKind> runtime;  ///< the template's own when absent; native needs native.allow
     std::map<std::string, std::string> env;
     std::map<std::string, std::string> files;  ///< path below /workspace to content
     std::string git_url;                       ///< cloned into /workspace; needs its host in `allow`
@@ -55,6 +56,7 @@ struct CreateRequest {
 
 struct View {
     std::string id, name, template_name;
+    sandbox::RuntimeKind runtime = sandbox::RuntimeKind::gvisor;
     std::string state;  ///< to_string(State)
     std::string fidelity;         ///< how it last came back: "" (it never went) | memory | files
     std::string fidelity_reason;  ///< why only its files came back

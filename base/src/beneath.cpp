@@ -284,7 +284,7 @@ Result<std::string> Beneath::read(std::string_view path, std::size_t max) const 
 std::optional<std::string> Beneath::read_cached(std::string_view path, std::size_t max) const {
     if (!check(path)) return std::nullopt;
     open_how how{};
-    how.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    how.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOATIME;    // a time to note would be a write
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
     std::string const terminated(path);
     UniqueFd const fd(static_cast<int>(::syscall(SYS_openat2, root_.get(), terminated.c_str(), &how, sizeof how)));

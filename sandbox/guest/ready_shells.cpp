@@ -178,7 +178,8 @@ void ReadyShells::heard(pid_t pid) {
         it->waits = works_ = true;
         failures_ = 0;
         prepared();
-        return refill(0);
+        if (timer_ == Loop::TimerId{}) refill(0);
+        return;
     }
     if (!it->waits) ++failures_;
     drop(it);
@@ -196,7 +197,7 @@ pid_t ReadyShells::take(Spawn const& what) {
     if (object_ < 0 || failures_ >= kMaxFailures) return -1;
     kept_ = kKept;
     ++taken_;
-    refill(kAfterUseMs);
+    if (timer_ == Loop::TimerId{}) refill(kAfterUseMs);
     if (std::any_of(what.env.begin(), what.env.end(), [](auto const& v) { return changes_loading(v.first); }))
         return -1;
     auto const bytes = message(what);

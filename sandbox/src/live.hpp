@@ -55,6 +55,7 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
     Slot const& slot() const { return parts_.slot; }
     /// For the node, at the claim: what was in stock gets its share of the processor.
     void hurry() const { parts_.cgroup.set(Pace::normal); }
+    void lay_by() const { parts_.cgroup.set(Pace::background); }
     /// A frozen process that was sent SIGKILL dies when it is thawed: told by the kernel's list of pending signals.
     bool doomed() const;
     SlotRecord const& record() const { return parts_.record; }

@@ -63,6 +63,7 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Task<base::Result<LivePtr>> boot(Template image, RuntimePtr runtime);
     base::Task<base::Result<LivePtr>> start(Template image, RuntimePtr runtime, std::string guest_build, Start how, Pace pace);
     void hurry_boots();                          ///< somebody waits for what boots
+    base::Task<void> hurry_in_time(std::string slot);
     base::Task<void> make_blank(std::size_t shelf);
     LivePtr pop_blank(Shelf&);
     void next_restore();
@@ -108,6 +109,7 @@ class Node : public std::enable_shared_from_this<Node> {
     std::map<std::string, LivePtr> live_;
     std::map<std::string, Cgroup> unhurried_;    // of those that boot for the stock, by slot
     asio::steady_timer pump_timer_, promote_timer_, rest_timer_;
+    bool promoting_ = false;
     bool filling_ = false, stopping_ = false, let_go_ = false;
     pool::TimePoint last_claim_{};
     std::uint64_t boots_ = 0;

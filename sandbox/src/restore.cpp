@@ -33,6 +33,7 @@ base::Task<void> Node::make_blank(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
     auto live = co_await start(shelf.image, shelf.runtime, guest_build_, Start::create, Pace::background);
+    if (live) unhurried_.erase((*live)->slot_id());
     --shelf.making;
     if (let_go_) co_return;
     if (live && (*live)->alive() && (*live)->freeze()) {

@@ -310,6 +310,7 @@ base::Task<void> Node::stop(bool destroy_all) {
     pump_timer_.cancel();
     promote_timer_.cancel();
     rest_timer_.cancel();
+    hurry_boots();
     for (auto& shelf : shelves_)
         for (auto& waiter : std::exchange(shelf.waiters, {})) {
             waiter->result = error(errc::unavailable, "the server stops");

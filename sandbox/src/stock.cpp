@@ -14,6 +14,7 @@ using base::milliseconds;
 
 namespace {
 
+constexpr milliseconds kPatience{2'000};          // a busy machine must not keep the stock empty: then a boot takes its full share
 constexpr milliseconds kPromoteAfter{200};       // waking another costs what was just claimed milliseconds of its first work
 
 double random_fraction() {
@@ -125,6 +126,7 @@ void Node::offer(Shelf& shelf, LivePtr live) {
         return;
     }
     if (stopping_ && !live->freeze()) return discard(std::move(live));
+    live->lay_by();
     auto& stock = in_demand() && static_cast<int>(shelf.awake.size()) < shelf.target.awake ? shelf.awake : shelf.frozen;
     stock.push_back(live);
     if (!stopping_) asio::co_spawn(io_, settle(std::move(live), &shelf), asio::detached);
@@ -177,9 +179,11 @@ void Node::forget_stocked(Live& dead) {
 }
 
 void Node::promote() {
+    if (std::exchange(promoting_, true)) return;    // claims that never pause must not put it off for ever
     promote_timer_.expires_after(kPromoteAfter);
     promote_timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
         auto self = weak.lock();
+        if (self) self->promoting_ = false;
         if (!self || ec || !self->in_demand()) return;
         for (auto& shelf : self->shelves_)
             while (static_cast<int>(shelf.awake.size()) < shelf.target.awake && !shelf.frozen.empty()) {
@@ -261,7 +265,8 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image, RuntimePtr ru
     auto const began = base::Clock::now();
     auto const what = "start a sandbox of template " + image.name;
     auto const* shelf = shelf_of(image.name, runtime->kind());
-    auto const pace = shelf && !shelf->waiters.empty() ? Pace::normal : Pace::background;
+    bool const needed = !shelf || !shelf->waiters.empty() || shelf->awake.size() + shelf->frozen.size() == 0;
+    auto const pace = needed ? Pace::normal : Pace::background;
     auto live = co_await start(std::move(image), std::move(runtime), guest_build_, Start::run, pace);
     if (!live) co_return base::wrap(live.error(), what);
     auto const left = options_.boot_limit - std::chrono::duration_cast<milliseconds>(base::Clock::now() - began);
@@ -271,6 +276,7 @@ base::Task<base::Result<Node::LivePtr>> Node::boot(Template image, RuntimePtr ru
         co_return true;
     };
     auto answered = co_await base::with_timeout(ping(*live), std::max(left, milliseconds(1)), "the guest's first answer");
+    unhurried_.erase((*live)->slot_id());
     if (answered) co_return live;
     if (!let_go_) (void)co_await (*live)->destroy();
     co_return base::wrap(answered.error(), what);
@@ -297,11 +303,12 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr r
         if (auto s = runtime->describe(slot, image, guest); !s) return s;
         return cgroup.create(self->options_.default_limits);
     };
-    base::Status outcome = co_await base::blocking(pool_, prepare);
     if (pace == Pace::background) {
-        cgroup.set(Pace::background);
         unhurried_.emplace(slot.id, cgroup);
+        asio::co_spawn(io_, hurry_in_time(slot.id), asio::detached);
     }
+    base::Status outcome = co_await base::blocking(pool_, prepare);
+    if (unhurried_.contains(slot.id)) cgroup.set(Pace::background);
     if (outcome) {
         auto sentry = co_await runtime->boot(slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
@@ -312,13 +319,13 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr r
             outcome = sentry.error();
         }
     }
-    unhurried_.erase(slot.id);
     if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
     if (outcome) {
         auto watched = watch(slot, record, true);
         if (watched) co_return std::move(*watched);
         outcome = watched.error();
     }
+    unhurried_.erase(slot.id);
     auto undo = [self, id = slot.id] { return self->clear(id); };
     auto undone = co_await base::blocking(pool_, undo);
     if (!undone) last_boot_error_ = undone.error().message();
@@ -328,6 +335,12 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr r
 void Node::hurry_boots() {
     for (auto const& [id, cgroup] : unhurried_) cgroup.set(Pace::normal);
     unhurried_.clear();
+}
+
+base::Task<void> Node::hurry_in_time(std::string id) {
+    auto const self = shared_from_this();
+    co_await base::sleep_for(kPatience);
+    if (auto const slow = unhurried_.extract(id); slow && !let_go_) slow.mapped().set(Pace::normal);
 }
 
 void Node::start_filling() {

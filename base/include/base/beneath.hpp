@@ -54,8 +54,8 @@ class Beneath {
     Result<Entry> stat(std::string_view path, bool follow = true) const;
     /// Whole file up to `max` bytes, else errc::limit.
     Result<std::string> read(std::string_view path, std::size_t max) const;
-    /// The same when path and content lie in the kernel's memory: never waits for a disk, so the I/O thread may ask. nullopt
-    /// otherwise, whatever the reason: `read` tells it.
+    /// The same when path and content lie in the kernel's memory: does not wait for a disk to read, so the I/O thread may ask.
+    /// nullopt otherwise, whatever the reason (also for a file that is not ours): `read` tells it.
     std::optional<std::string> read_cached(std::string_view path, std::size_t max) const;
 
     /// Names in a directory, unsorted, at most `max`; `more` tells that some were left out.

@@ -24,7 +24,7 @@ constexpr char const* kInstructions =
     "berth gives you Linux workspaces in sandboxes of their own. Start with workspace_create, then "
     "write_file and run_command. Files in "
     "/workspace last; background commands go on and read_process_output reads them. Pass workspace_id in "
-    "every call. get_preview_url gives a live URL of a server that runs inside.";
+    "every call, or process_id where a tool asks for that. get_preview_url gives a live URL of a server that runs inside.";
 
 base::Result<base::Secret> token_in(std::string const& path) {
     struct stat st {};
@@ -232,6 +232,7 @@ std::string Engine::metrics() const {
         "\n# TYPE berth_pool_ready gauge\n";
     for (auto const& [name, stock] : sandboxes_->stock())
         out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
+    out += "# TYPE berth_volumes_ready gauge\nberth_volumes_ready " + std::to_string(volumes_->stocked()) + "\n";
     auto const life = workspaces_->life_counts();
     out += "# TYPE berth_workspaces_by_state gauge\n";
     for (auto const& [state, n] : life.states)

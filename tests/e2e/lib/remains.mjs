@@ -104,7 +104,6 @@ export async function unaccounted(berth, workspaces, snapshots = 0) {
     }
     const named = new Set(recorded.values());
     const stock = [...volume].filter((name) => !named.has(name));
-    if (stock.length > 4) return `volumes ${stock}`;
     for (const point of [...mounts(`${berth.data}/volumes`), ...loops(`${berth.data}/volumes`)]) {
         const name = point.slice(`${berth.data}/volumes/`.length).split('/')[0];
         if (!volume.has(name)) return `mount or loop device of ${point}`;
@@ -117,5 +116,7 @@ export async function unaccounted(berth, workspaces, snapshots = 0) {
     const metrics = await (await fetch(berth.url.replace('/mcp', '/metrics'), { headers })).text();
     const known = Number(metrics.match(/^berth_sandboxes (\d+)$/m)[1]);
     if (known !== slot.size) return `${slot.size} slots, of which the server knows ${known}`;
+    const ready = Number(metrics.match(/^berth_volumes_ready (\d+)$/m)[1]);
+    if (stock.length !== ready) return `volumes ${stock}, of which ${ready} are in stock`;
     return '';
 }

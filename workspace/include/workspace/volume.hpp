@@ -69,6 +69,7 @@ class VolumeStore {
     /// At start: finishes what a crash left. Volumes not in `known` are removed; mounts of known ones that are still used are kept.
     virtual base::Task<int> recover(std::set<std::string> known) = 0;
     virtual void start_stocking() = 0;
+    virtual std::size_t stocked() const = 0;               ///< volumes that nobody has taken yet
     /// Ends the stock and, when asked, unmounts what nothing uses. Before the object is destroyed, once stocking was started.
     virtual base::Task<void> stop(bool unmount_all) = 0;
     /// Known once the first volume was made; taken for granted until then.

@@ -128,6 +128,7 @@ class Store final : public VolumeStore {
                            fs.f_files};
     }
 
+    std::size_t stocked() const override { return stock_.size(); }
     void start_stocking() override {
         if (stocking_ || options_.stock <= 0) return;
         stocking_ = true;
@@ -207,9 +208,12 @@ class Store final : public VolumeStore {
         auto const aside = fresh(kUnowned), top = options_.directory, place = directory_of(id);
         auto made = co_await make(aside, bytes);
         if (!made) co_return made;
-        auto name = [aside, top, place]() -> Status {
-            if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) == 0)
+        auto const at = std::make_shared<std::string>(aside);
+        auto name = [aside, top, place, at]() -> Status {
+            if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) == 0) {
+                *at = place;
                 return vd::sync_directory(top);
+            }
             if (errno == EEXIST) return error(errc::exists, "the volume exists already");
             return base::errno_error("name the volume " + place);
         };
@@ -219,7 +223,7 @@ class Store final : public VolumeStore {
             co_return made;
         }
         made = named.error();  // with it its descriptors
-        auto clean = [aside] { return vd::destroy(aside); };
+        auto clean = [at] { return vd::destroy(*at); };
         (void)co_await base::blocking(pool_, std::move(clean));
         co_return base::wrap(named.error(), "create volume " + id);
     }
@@ -320,8 +324,9 @@ class Store final : public VolumeStore {
             if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_NOREPLACE) < 0)
                 named = errno == EEXIST ? error(errc::exists, "the volume exists already")
                                         : base::errno_error("name the volume " + place);
-            if (named) named = vd::sync_directory(top);
-            else (void)vd::destroy(aside);
+            bool const placed = named.has_value();
+            if (placed) named = vd::sync_directory(top);
+            if (!named) (void)vd::destroy(placed ? place : aside);
             if (!named) return named.error();
             return VolumeCopy{made->bytes, made->shared};
         };
@@ -349,7 +354,7 @@ class Store final : public VolumeStore {
     }
 
     Task<int> recover_now(std::set<std::string> known) {
-        // Not what this process holds: recover may run after the stock was started.
+        // Not what this process holds.
         for (auto const& stocked : stock_) known.insert(stocked->id());
         for (auto const& [id, volume] : open_) known.insert(id);
         auto const top = options_.directory;

@@ -79,9 +79,9 @@ the output that shows it works.)"},
 4. Look at its log with read_process_output: tail_lines for the newest lines, grep for those that contain a
    text.
 5. To restart it: stop_process, read_process_output until state is "exited", then run_command again.
-Leave it running. Files and the server last while the workspace is used; a workspace in which nothing runs
-is stopped in time and comes back from its files, without its processes. Finish with process_id, port and
-the answer that you got.)"},
+Leave it running. A workspace that nobody uses sleeps in time, memory and processes on disk; the next call
+or visitor wakes it with the server still running. With keep_alive true in run_command it does not sleep.
+Finish with process_id, port and the answer that you got.)"},
 
     {"explore_data",
      "Work through a data file",

@@ -9,9 +9,9 @@ constexpr std::size_t kMaxListed = 1000;
 constexpr std::uint64_t kMaxCopyBytes = 1ull << 30;
 constexpr std::size_t kMaxCopyEntries = 100'000;
 
-Field path_field(char const* name = "path") {
+Field path_field(char const* name = "path", char const* description = "Below /workspace or /home/agent") {
     return {.name = name,
-            .description = "Below /workspace, or absolute",
+            .description = description,
             .required = true,
             .example = "src/main.py",
             .aliases = {std::string("file_") + name},
@@ -73,7 +73,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
          .description =
              "Numbered lines of a text file, or an image. Long files give the first page and next_offset.",
          .fields = {workspace_id_field(),
-                    path_field(),
+                    path_field("path", "Below /workspace, or absolute"),
                     {.name = "offset",
                      .type = Type::integer,
                      .description = "First line, from 1",
@@ -93,7 +93,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                     {"bytes", "integer"},
                     {"sha256", "string"},
                     {"next_offset", "integer"},
-                    {"binary", "boolean"}},
+                    {"binary", "boolean"},
+                    {"content", "string"}},
          .hints = {.read_only = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto place = co_await place_of(t, call, a, a.string("path"));
@@ -120,6 +121,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                         {"lines", file.lines},      {"bytes", file.bytes},
                         {"sha256", file.sha256},    {"binary", file.binary}};
             if (file.next_offset) out["next_offset"] = *file.next_offset;
+            // Some clients give the model the structured half only.
+            if (!file.binary && file.image.empty()) out["content"] = file.text;
             std::string text = file.text;
             if (file.next_offset)
                 text += "\n[" + std::to_string(file.total_lines) + " lines in all; go on with offset " +
@@ -137,7 +140,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
          .title = "Write a file",
          .description = "Create, replace or append to a file; parents are made. Durable when it answers.",
          .fields = {workspace_id_field(),
-                    path_field(),
+                    path_field("path", "Below /workspace, or absolute"),
                     {.name = "content", .required = true, .max_length = workspace::kMaxFileBytes},
                     {.name = "mode", .example = "overwrite", .values = {"overwrite", "append"}},
                     kIfSha},
@@ -275,7 +278,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                                              {"kind", kinds[static_cast<int>(e.kind)]},
                                              {"bytes", e.size},
                                              {"modified_ms", e.modified_ms}});
-                          text += name + (e.kind == base::Beneath::Kind::directory ? "/\n" : "\n");
+                          text += e.kind == base::Beneath::Kind::directory ? name + "/\n"
+                                                                          : name + "  " + std::to_string(e.size) + "\n";
                       }
                       if (more) text += "[more than 1000 entries]";
                       co_return ToolResult::text(std::move(text),

@@ -48,6 +48,14 @@ void add_ports(std::vector<int> const& ports, Json& out, std::string& text) {
     text += "]";
 }
 
+// The sandbox ended under a command: what is left, and what to do.
+std::string after_death(sandbox::Death const& death) {
+    std::string text = ". Files are kept; all processes and /tmp are gone. The next call starts the workspace again";
+    if (death.reason == sandbox::Death::Reason::oom)
+        text += "; for more memory make a new one with limits.memory, for example {\"memory\": \"4GiB\"}";
+    return text + ".";
+}
+
 int signal_number(std::string const& name) {
     static std::map<std::string, int> const known{{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT},
                                                   {"HUP", SIGHUP},   {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
@@ -72,11 +80,15 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
          .title = "Run a command",
          .description = "Run a shell command in a workspace (bash, cwd /workspace). After timeout_ms it goes "
                         "on in the background and "
-                        "process_id reads it. Long output keeps head and tail.",
+                        "process_id reads it. Long output keeps head and tail. More memory than the "
+                        "limit ends all that runs; files stay.",
          .fields =
              {workspace_id_field(),
               {.name = "command", .required = true, .example = "python3 main.py", .max_length = 256 * 1024},
-              {.name = "cwd", .example = "/workspace/src", .aliases = {"working_dir"}, .max_length = 4096},
+              {.name = "cwd",
+               .description = "Default /workspace",
+               .example = "/workspace/src",
+               .aliases = {"working_dir"}, .max_length = 4096},
               {.name = "env", .type = Type::string_map, .example = {{"DEBUG", "1"}}},
               {.name = "stdin",
                .description = "Given to the command, then end of file",
@@ -86,8 +98,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                .description = "Default 50000",
                .example = 50000,
                .minimum = 0,
-               .maximum = kMaxWait,
-               .aliases = {"timeout"}},
+               .maximum = kMaxWait},
               {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
               {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
               {.name = "keep_alive",
@@ -148,7 +159,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 about_to.running = false;
                 about_to.reason = "lost";
                 t.workspaces.remember(record_of(lease.id(), lease.generation(), command, about_to));
-                throw ToolFailure(started.error());
+                if (lease.sandbox().alive()) throw ToolFailure(started.error());
+                throw ToolFailure(started.error().message() + after_death(lease.sandbox().death()));
             }
             t.workspaces.remember(record_of(lease.id(), lease.generation(), command, *started));
             std::string text = plain_text(started->output);

@@ -23,7 +23,9 @@ namespace {
 Json const kShown = {{"workspace_id", "string"}, {"name", "string"},       {"state", "string"},
                      {"template", "string"},     {"runtime", "string"},    {"cwd", "string"},        {"cpus", "number"},
                      {"memory_mb", "integer"},   {"disk_mb", "integer"},   {"network_allow", "array"},
-                     {"created_ms", "integer"},  {"active_ms", "integer"}, {"last_error", "string"}};
+                     {"created_ms", "integer"},  {"active_ms", "integer"}, {"last_error", "string"},
+                     {"fidelity", "string"},     {"fidelity_reason", "string"},
+                     {"image_bytes", "integer"}};
 
 std::uint64_t size_of(Json const& limits, char const* key) {
     auto parsed = config::parse_size(limits.at(key).get<std::string>());
@@ -68,6 +70,16 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
     return r;
 }
 
+// What a call for a workspace that is there already gave in vain.
+std::string beside_the_name(Arguments const& a) {
+    std::string given;
+    for (auto const* key : {"template", "files", "env", "git_url", "limits", "network", "idle"})
+        if (a.has(key)) given += (given.empty() ? "" : ", ") + std::string(key);
+    return given;
+}
+
+std::string mebibytes(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
 }  // namespace
 
 std::vector<mcp::Tool> workspace_tools(Tools& t) {
@@ -99,20 +111,21 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
               {.name = "limits",
                .type = Type::object,
                .example = {{"memory", "1GiB"}, {"cpus", 1.5}},
-               .fields = {{.name = "memory", .example = "1GiB"},
-                          {.name = "disk", .example = "5GiB"},
+               .fields = {{.name = "memory", .description = "From 64MiB", .example = "1GiB"},
+                          {.name = "disk", .description = "From 32MiB", .example = "5GiB"},
                           {.name = "cpus", .type = Type::number, .example = 1.5},
                           {.name = "pids", .type = Type::integer, .example = 512}}},
               {.name = "network",
                .type = Type::object,
-               .example = {{"allow", {"pypi.org", "*.pythonhosted.org"}}},
+               .example = {{"allow", {"pypi.org", "files.pythonhosted.org"}}},
                .fields = {{.name = "allow",
                            .type = Type::strings,
-                           .description = "Hosts that may be reached, \"*.\" for all below",
-                           .example = {"pypi.org"}}}},
+                           .description = "Hosts that may be reached, \"*.\" for all below, \"*\" for "
+                                          "all public ones; for good. pip needs both of the example",
+                           .example = {"pypi.org", "files.pythonhosted.org"}}}},
               {.name = "idle",
                .type = Type::object,
-               .description = "Times without use: memory to disk; only files left",
+               .description = "After how long without use it pauses, goes to disk, or keeps files only",
                .example = {{"hibernate_after", "30m"}},
                .fields = {{.name = "freeze_after", .example = "2s"},
                           {.name = "hibernate_after", .example = "30m"},
@@ -138,9 +151,13 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             out["existed"] = created.existed;
             out["source"] = created.existed ? "existing" : created.warm ? "pool" : "cold";
             out["ready_ms"] = created.ready_ms;
-            if (!created.note.empty()) out["note"] = created.note;
+            std::string note = created.note;
+            if (auto const ignored = created.existed ? beside_the_name(a) : ""; !ignored.empty())
+                note = "It existed already: " + ignored + " of this call were not applied.";
+            if (!note.empty()) out["note"] = note;
             std::string text = (created.existed ? "Workspace " : "Created workspace ") + created.view.id +
                                ", " + created.view.state + ". Work in /workspace.";
+            if (!note.empty()) text += " " + note;
             co_return ToolResult::text(std::move(text), std::move(out));
         }));
 
@@ -180,9 +197,16 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                                       {"disk_bytes", disk.bytes},
                                       {"disk_limit_bytes", disk.bytes_limit},
                                       {"inodes", disk.inodes}};
+                    text += "\nmemory " + mebibytes(usage.memory_bytes) + ", processor " +
+                            std::to_string(usage.cpu_ms) + " ms, " + std::to_string(usage.pids) +
+                            " threads, disk " + mebibytes(disk.bytes) + " of " + mebibytes(disk.bytes_limit);
                 } else if (what == "ports") {
+                    if (view.state != "running" && view.state != "frozen") {
+                        text += "\nports: not known while it is " + view.state + "; any command wakes it";
+                        continue;
+                    }
                     Json ports = Json::array();
-                    if (view.state == "running") {
+                    {
                         auto awake = co_await t.workspaces.awake(owner, view.id);
                         auto lease = value_of(std::move(awake));
                         auto listed = co_await lease.guest().ports();
@@ -191,6 +215,10 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                                              {"address", p.address},
                                              {"program", base::to_utf8(p.program)}});
                     }
+                    for (auto const& p : ports)
+                        text += "\nport " + std::to_string(p["port"].get<int>()) + " on " +
+                                p["address"].get<std::string>() + ", " + p["program"].get<std::string>();
+                    if (ports.empty()) text += "\nports: nothing listens";
                     out["ports"] = std::move(ports);
                 } else if (what == "processes") {
                     auto stored = co_await t.workspaces.processes(owner, view.id, 50);
@@ -201,6 +229,9 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                                         {"state", p.running ? "running" : "exited"},
                                         {"exit_code", p.exit_code},
                                         {"reason", p.reason}});
+                    for (auto const& p : list)
+                        text += "\n" + p["process_id"].get<std::string>() + "  " + p["state"].get<std::string>() + "  " +
+                                p["command"].get<std::string>().substr(0, 200);
                     out["processes"] = std::move(list);
                 } else if (what == "events") {
                     auto recent = co_await t.records.recent_audit(view.id, 20);

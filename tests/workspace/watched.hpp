@@ -128,6 +128,7 @@ class WatchedVolumes final : public workspace::VolumeStore {
     Result<workspace::VolumeUsage> usage_of(std::string const& id) const override { return inner_->usage_of(id); }
     Task<int> recover(std::set<std::string> known) override { return inner_->recover(std::move(known)); }
     void start_stocking() override { inner_->start_stocking(); }
+    std::size_t stocked() const override { return inner_->stocked(); }
     Task<void> stop(bool unmount_all) override { return inner_->stop(unmount_all); }
     bool quota_enforced() const override { return inner_->quota_enforced(); }
 

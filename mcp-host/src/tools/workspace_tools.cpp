@@ -78,7 +78,7 @@ std::string beside_the_name(Arguments const& a) {
     return given;
 }
 
-std::string mebibytes(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
 
@@ -197,9 +197,9 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                                       {"disk_bytes", disk.bytes},
                                       {"disk_limit_bytes", disk.bytes_limit},
                                       {"inodes", disk.inodes}};
-                    text += "\nmemory " + mebibytes(usage.memory_bytes) + ", processor " +
+                    text += "\nmemory " + mib(usage.memory_bytes) + ", processor " +
                             std::to_string(usage.cpu_ms) + " ms, " + std::to_string(usage.pids) +
-                            " threads, disk " + mebibytes(disk.bytes) + " of " + mebibytes(disk.bytes_limit);
+                            " threads, disk " + mib(disk.bytes) + " of " + mib(disk.bytes_limit);
                 } else if (what == "ports") {
                     if (view.state != "running" && view.state != "frozen") {
                         text += "\nports: not known while it is " + view.state + "; any command wakes it";

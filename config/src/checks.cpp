@@ -102,9 +102,13 @@ std::optional<Finding> check_previews(Settings const& s) {
     // A name of the server's own below theirs would be a preview's.
     auto suffix = p.url.empty() ? std::string("localhost") : p.url.substr(p.url.find("//") + 2);
     suffix = "." + suffix.substr(0, suffix.find(':'));
-    for (auto const& host : s.listen.hosts)
-        if (host.substr(0, host.find(':')).ends_with(suffix))
-            return Finding{"listen.hosts", "expected no name below that of previews: " + host};
+    for (auto const& host : s.listen.hosts) {
+        auto const name = host.substr(0, host.find(':'));
+        if (name.ends_with(suffix)) return Finding{"listen.hosts", "expected no name below that of previews: " + host};
+        for (auto const& domain : p.domains)
+            if (name == domain || (domain.starts_with('*') && name.ends_with(domain.substr(1))))
+                return Finding{"previews.domains", "expected no name of the server's own: " + host};
+    }
     return std::nullopt;
 }
 
@@ -135,6 +139,14 @@ std::string check_network(std::string const& s) {
     if (!v4) return "";
     asio::ip::make_network_v6(s, v6);
     return v6 ? "expected networks such as 10.0.5.0/24 or fd00:1::/64" : "";
+}
+
+std::string check_domain(std::string const& s) {
+    auto const name = s.starts_with("*.") ? s.substr(2) : s;
+    bool const lower = std::none_of(name.begin(), name.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+    bool const good = lower && host_and_port(name) && name.find_first_of(":[") == name.npos && name.find('.') != name.npos &&
+                      !address(name);
+    return good ? "" : "expected names such as shop.example.com or *.apps.example.com, in lower case";
 }
 
 std::string check_name(std::string const& s) {

@@ -28,6 +28,7 @@ std::string check_host(std::string const&);
 std::string check_origin(std::string const&);
 std::string check_pattern(std::string const&);
 std::string check_network(std::string const&);
+std::string check_domain(std::string const&);
 std::string check_name(std::string const&);
 
 }  // namespace config

@@ -1,6 +1,7 @@
 #include "connection.hpp"
 
 #include "reply.hpp"
+#include "visitor.hpp"
 #include "wire.hpp"
 
 #include <boost/beast/core/string.hpp>
@@ -155,7 +156,7 @@ base::Task<bool> Connection::serve(Site const& site, std::string host, Parser& p
     head.target = message.target();
     head.version = message.version();
     head.host = std::move(host);
-    head.peer = peer_.substr(0, peer_.rfind(':'));
+    head.peer = visitor(core_->options().trusted_proxies, message, peer_.substr(0, peer_.rfind(':')));
     head.tls = stream_.is_tls();
     head.has_body = !parser.is_done();
     if (head.has_body && parser.content_length()) head.length = *parser.content_length();

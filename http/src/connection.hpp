@@ -18,7 +18,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     using Buffers = std::array<asio::const_buffer, 3>;
     using BodyParser = beast::http::request_parser<beast::http::buffer_body>;
 
-    /// `network`: what counts as one TCP peer; "" for a local one.
+    /// `network`: what counts as one TCP peer; "" for a local one and for trusted proxies.
     Connection(std::shared_ptr<Core>, Stream::Socket, std::shared_ptr<asio::ssl::context>, std::string peer,
                std::string network, From);
     ~Connection();

@@ -167,8 +167,9 @@ base::Task<void> Listener::accept(std::shared_ptr<Listener> self, std::shared_pt
             std::string network;
             if (!local) {
                 peer.resize(size);
-                network = network_of(peer.address());
-                if (!core->admits(network)) continue;  // closed at once: waiting, it would keep the others out
+                bool const proxy = core->options().trusted_proxies.has(peer.address());
+                if (!proxy) network = network_of(peer.address());
+                if (!proxy && !core->admits(network)) continue;  // closed at once: waiting, it would keep the others out
                 family = peer.protocol().family();
                 int const on = 1;
                 ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

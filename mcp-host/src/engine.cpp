@@ -140,6 +140,7 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     e->preview_backend_ = preview::backend_of(*e->workspaces_);
     preview::Options previews;
     previews.allow_public = settings.previews.allow_public;
+    previews.domains = settings.previews.domains;
     previews.max_per_preview = settings.previews.max_requests;
     previews.max_per_visitor = (settings.previews.max_requests + 1) / 2;
     e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);

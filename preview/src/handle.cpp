@@ -48,28 +48,30 @@ Problem why_asleep(base::Error const& e, bool sees_output) {
     return asleep(sees_output ? e.message() : "its owner can see why.");
 }
 
+/// The workspace of a Host name.
+using Hosts = std::function<std::string(std::string_view)>;
+
 /// "http://5173-ws-a.localhost:7777" or a URL below it, and a preview of this workspace.
-bool same_workspace(std::string_view url, Names const& names, Name const& name) {
+bool same_workspace(std::string_view url, Hosts const& hosts, std::string const& workspace) {
     auto const scheme = url.find("://");
     if (scheme == url.npos) return false;
     url.remove_prefix(scheme + 3);
     url = url.substr(0, url.find_first_of("/?#"));
-    auto const other = names.parse(url.substr(0, url.find(':')));
-    return other && other->workspace == name.workspace;
+    return hosts(url.substr(0, url.find(':'))) == workspace;
 }
 
 /// Whether another site's page makes the visitor's browser ask this, cookie and all. Links and frames that lead here
 /// are no such thing.
-bool from_elsewhere(Fields const& fields, Names const& names, Name const& name) {
+bool from_elsewhere(Fields const& fields, Hosts const& hosts, std::string const& workspace) {
     using Field = boost::beast::http::field;
     auto const site = fields["Sec-Fetch-Site"];
     std::string_view const origin = fields[Field::origin];
     // A form of a page whose policy is no-referrer says "null", to its own server too.
     if (origin == "null" && site == "same-origin") return false;
     if (fields.count(Field::origin) > 0)
-        return fields.count(Field::origin) > 1 || !same_workspace(origin, names, name);
+        return fields.count(Field::origin) > 1 || !same_workspace(origin, hosts, workspace);
     if (site != "same-site" && site != "cross-site") return false;
-    return fields["Sec-Fetch-Mode"] != "navigate" && !same_workspace(fields[Field::referer], names, name);
+    return fields["Sec-Fetch-Mode"] != "navigate" && !same_workspace(fields[Field::referer], hosts, workspace);
 }
 
 std::optional<Problem> objection(http::RequestHead const& r, Decision const& decision, Upgrade upgrade) {
@@ -88,6 +90,7 @@ void Previews::Impl::forget_deleted() {
         auto const& record = entry.second->record;
         if (backend.state(record.owner, record.workspace) != Backend::State::unknown) return false;
         traffic.forget(record.id);
+        by_domain.erase(record.domain);
         return true;
     });
 }
@@ -97,8 +100,7 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     auto const& r = x.request();
     std::string target = r.target;
     auto const brought = presented(r.fields, target);
-    auto const name = names ? names->parse(r.host) : std::nullopt;
-    auto const p = name ? find(*name) : nullptr;
+    auto const p = find_host(r.host);
     auto reached = p ? traffic.full(p->record.id, r.peer) : std::string();
     if (!p || !reached.empty()) {
         auto problem = p ? too_many(std::move(reached)) : no_such_preview();
@@ -114,7 +116,9 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     auto const now_s = unix_ms() / 1000;
     bool const is_open = p->open() && p->record.expires_ms / 1000 > now_s;
     auto decision = decide(key, p->subject(), is_open, brought, now_s);
-    if (decision.verdict == Verdict::by_cookie && from_elsewhere(r.fields, *names, *name)) decision = Decision();
+    Hosts const hosts = [this](std::string_view host) { return workspace_of(host); };
+    if (decision.verdict == Verdict::by_cookie && from_elsewhere(r.fields, hosts, p->record.workspace))
+        decision = Decision();
     passage.entry.by = name_of(decision.verdict);
     passage.expires_s = is_open ? p->record.expires_ms / 1000 : decision.expires_s;
     Proxied proxied{x, passage, options, target, {}, {}, decision.verdict != Verdict::open};
@@ -126,7 +130,7 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     if (decision.verdict == Verdict::by_link && upgrade == Upgrade::none) {
         auto const token = seal(key, p->subject(), Kind::cookie, decision.expires_s);
         proxied.cookie = set_cookie(token, decision.expires_s - now_s, names->secure(),
-                                    names->suffix == "localhost", framed(r.fields));
+                                    r.host.ends_with(".localhost"), framed(r.fields));
         if (goes_to_page(r)) {
             // The browser comes back with the cookie, and the link is in no address bar, history or Referer.
             Fields fields;

@@ -5,6 +5,7 @@
 #include "traffic.hpp"
 #include "waker.hpp"
 
+#include <functional>
 #include <preview/previews.hpp>
 
 namespace preview {
@@ -30,11 +31,19 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
           records(r),
           backend(b),
           options(o),
+          domains(o.domains),
           traffic(context, o),
           waker(context.get_executor(), b, o) {}
 
     using Ptr = std::shared_ptr<Preview>;
     Ptr find(Name const&) const;
+    /// By a Host name: one of ours, or a domain that a preview was given.
+    Ptr find_host(std::string_view host) const;
+    /// The workspace that a Host name belongs to, "" when it is nobody's.
+    std::string workspace_of(std::string_view host) const;
+    std::string origin(registry::PreviewRecord const&) const;
+    /// Whether another preview has this domain.
+    bool taken(std::string const& domain, std::string const& preview_id);
     View view(Preview const&) const;
     /// Those of workspaces that are no more.
     void forget_deleted();
@@ -46,11 +55,13 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     registry::Registry& records;
     Backend& backend;
     Options options;
+    Domains domains;
     Traffic traffic;
     Waker waker;
     base::Secret key;
     std::optional<Names> names;                        ///< nothing before a listener is known
     std::map<std::pair<std::string, int>, Ptr> table;  ///< by workspace and port
+    std::map<std::string, Ptr, std::less<>> by_domain;
 };
 
 }  // namespace preview

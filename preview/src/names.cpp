@@ -9,6 +9,17 @@ namespace {
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 bool lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
+/// `name` in whatever spelling; what it is compared with is in lower case.
+bool is(std::string_view name, std::string_view other) {
+    auto const same = [](char a, char b) { return lower(a) == b; };
+    return name.size() == other.size() && std::equal(name.begin(), name.end(), other.begin(), same);
+}
+
+bool below(std::string_view name, std::string_view suffix) {
+    return name.size() > suffix.size() + 1 && name[name.size() - suffix.size() - 1] == '.' &&
+           is(name.substr(name.size() - suffix.size()), suffix);
+}
+
 std::optional<int> port_number(std::string_view text) {
     int value = 0;
     auto const [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -45,13 +56,7 @@ base::Result<Names> Names::parse_url(std::string_view url) {
     return names;
 }
 
-bool Names::serves(std::string_view host) const {
-    if (host.size() <= suffix.size() + 1) return false;
-    auto const tail = host.substr(host.size() - suffix.size());
-    auto const same = [](char a, char b) { return lower(a) == b; };
-    return host[host.size() - suffix.size() - 1] == '.' &&
-           std::equal(tail.begin(), tail.end(), suffix.begin(), same);
-}
+bool Names::serves(std::string_view host) const { return below(host, suffix); }
 
 std::optional<Name> Names::parse(std::string_view host) const {
     if (!serves(host) || !host.ends_with(suffix)) return std::nullopt;
@@ -74,5 +79,23 @@ std::string Names::host(Name const& name) const {
 }
 
 std::string Names::origin(Name const& name) const { return scheme + "://" + host(name); }
+
+std::string Names::origin(std::string_view domain) const {
+    auto out = scheme + "://" + std::string(domain);
+    if (port != (secure() ? 443 : 80)) out += ":" + std::to_string(port);
+    return out;
+}
+
+bool Domains::serves(std::string_view host) const {
+    return std::any_of(patterns_.begin(), patterns_.end(), [&](std::string_view pattern) {
+        return pattern.starts_with("*.") ? below(host, pattern.substr(2)) : is(host, pattern);
+    });
+}
+
+bool Domains::may_have(std::string_view domain) const {
+    auto const good = [](char c) { return lower_or_digit(c) || c == '-' || c == '.'; };
+    return domain.size() <= 253 && std::all_of(domain.begin(), domain.end(), good) && !domain.starts_with('.') &&
+           domain.find("..") == domain.npos && serves(domain);
+}
 
 }  // namespace preview

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace preview {
 
@@ -33,7 +34,22 @@ struct Names {
 
     std::string host(Name const&) const;    ///< as in Host: with the port, unless it is the scheme's own
     std::string origin(Name const&) const;  ///< "http://5173-ws-x.localhost:7777"
+    std::string origin(std::string_view domain) const;  ///< "https://shop.example.com"
     bool secure() const { return scheme == "https"; }
+};
+
+/// Names that the operator lets previews have beside their own: "shop.example.com", or "*.apps.example.com" for all
+/// below it. Pure.
+class Domains {
+  public:
+    explicit Domains(std::vector<std::string> patterns) : patterns_(std::move(patterns)) {}
+    /// In whatever spelling.
+    bool serves(std::string_view host) const;
+    /// As `serves`, and in the one spelling that can be given away: lower case, neither a port nor an address.
+    bool may_have(std::string_view domain) const;
+
+  private:
+    std::vector<std::string> patterns_;
 };
 
 }  // namespace preview

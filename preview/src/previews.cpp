@@ -80,6 +80,7 @@ Task<Status> Previews::open() {
         p->rules = rules_of(record.rules);
         p->record = std::move(record);
         impl_->table[{p->record.workspace, p->record.port}] = p;
+        if (!p->record.domain.empty()) impl_->by_domain[p->record.domain] = p;
     }
     co_return Status();
 }
@@ -96,12 +97,38 @@ Previews::Impl::Ptr Previews::Impl::find(Name const& name) const {
     return at == table.end() ? nullptr : at->second;
 }
 
+Previews::Impl::Ptr Previews::Impl::find_host(std::string_view host) const {
+    if (!names) return nullptr;
+    if (auto const name = names->parse(host)) return find(*name);
+    auto const at = by_domain.find(host);
+    return at == by_domain.end() || !domains.serves(host) ? nullptr : at->second;
+}
+
+std::string Previews::Impl::workspace_of(std::string_view host) const {
+    if (auto const name = names->parse(host)) return name->workspace;
+    auto const p = find_host(host);
+    return p ? p->record.workspace : "";
+}
+
+std::string Previews::Impl::origin(registry::PreviewRecord const& r) const {
+    return domains.serves(r.domain) ? names->origin(r.domain) : names->origin({r.port, r.workspace});
+}
+
+bool Previews::Impl::taken(std::string const& domain, std::string const& preview_id) {
+    auto const by_another = [&] {
+        auto const at = by_domain.find(domain);
+        return at != by_domain.end() && at->second->record.id != preview_id;
+    };
+    if (by_another()) forget_deleted();
+    return by_another();
+}
+
 View Previews::Impl::view(Preview const& p) const {
     View v;
     v.preview_id = p.record.id;
     v.workspace = p.record.workspace;
     v.port = p.record.port;
-    if (names) v.origin = names->origin({p.record.port, p.record.workspace});
+    if (names) v.origin = origin(p.record);
     v.access = p.open() ? Access::open : Access::by_link;
     v.rules = p.rules;
     v.created_ms = p.record.created_ms;
@@ -126,6 +153,9 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto const id = impl->backend.id_of(owner, request.workspace);
     if (!id)
         co_return error(errc::not_found, "there is no workspace \"" + request.workspace.substr(0, 80) + "\"");
+    if (!request.domain.empty() && !impl->domains.may_have(request.domain))
+        co_return error(errc::denied, "the operator lets no preview have the name \"" + request.domain.substr(0, 80) +
+                                          "\" (previews.domains); leave domain out");
     Name const name{request.port, *id};
     auto const expires_ms =
         unix_ms() + std::chrono::duration_cast<base::milliseconds>(request.expires).count();
@@ -145,6 +175,12 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
         record.created_ms = unix_ms();
         record.version = 1;
     }
+    if (!request.domain.empty()) {
+        if (impl->taken(request.domain, record.id))
+            co_return error(errc::exists, "another preview has the name " + request.domain +
+                                              "; revoking that one makes it free");
+        record.domain = request.domain;
+    }
     record.owner = owner;
     record.access = request.access == Access::open ? "public" : "private";
     record.expires_ms = std::max(record.expires_ms, expires_ms);
@@ -157,7 +193,8 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     // Recorded before anyone can use it. Of what there is already, only a longer life need not wait for the
     // disk.
     bool const same = existing && existing->record.access == record.access &&
-                      existing->record.rules == record.rules && !existing->revoked() && !existing->open() &&
+                      existing->record.rules == record.rules && existing->record.domain == record.domain &&
+                      !existing->revoked() && !existing->open() &&
                       existing->record.owner == owner;
     if (!same) {
         auto const stored = co_await impl->records.put_preview(record);
@@ -172,7 +209,9 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     // Revoked meanwhile: that stands, and this link is of the version it made void.
     if (existing->record.version > record.version)
         co_return error(errc::stale, "the preview was revoked at this moment");
+    impl->by_domain.erase(existing->record.domain);
     existing->record = record;
+    if (!record.domain.empty()) impl->by_domain[record.domain] = existing;
     if (request.rules) existing->rules = *request.rules;
     if (closed) impl->traffic.end(record.id);  // who came in without a credential goes
 
@@ -180,7 +219,7 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     out.preview_id = record.id;
     out.workspace = *id;
     out.port = request.port;
-    out.origin = impl->names->origin(name);
+    out.origin = impl->origin(record);
     out.access = request.access;
     out.expires_ms = expires_ms;
     out.url = out.origin + request.path;
@@ -245,6 +284,8 @@ Task<Result<int>> Previews::revoke(std::string owner, std::string workspace, int
         p->record.version += 1;
         p->record.revoked_ms = unix_ms();
         p->record.access = "private";
+        impl->by_domain.erase(p->record.domain);
+        p->record.domain.clear();
         impl->traffic.end(p->record.id);
         auto const record = p->record;
         auto const stored = co_await impl->records.put_preview(record);
@@ -257,7 +298,7 @@ Task<Result<int>> Previews::revoke(std::string owner, std::string workspace, int
 
 http::Site Previews::site() {
     http::Site site;
-    site.serves = [impl = impl_](std::string_view host) { return impl->names && impl->names->serves(host); };
+    site.serves = [impl = impl_](std::string_view host) { return impl->names && (impl->names->serves(host) || impl->domains.serves(host)); };
     site.handler = [impl = impl_](http::Exchange& x) { return impl->handle(x); };
     return site;
 }

@@ -4,19 +4,21 @@ namespace registry::tables {
 
 Status put(Database& db, PreviewRecord const& r) {
     auto s = db.statement("INSERT INTO previews (id, workspace, owner, port, access, rules, version, created_ms, expires_ms,"
-                          " revoked_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                          " revoked_ms, domain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                           " owner = excluded.owner, access = excluded.access, rules = excluded.rules,"
-                          " version = excluded.version, expires_ms = excluded.expires_ms, revoked_ms = excluded.revoked_ms");
+                          " version = excluded.version, expires_ms = excluded.expires_ms, revoked_ms = excluded.revoked_ms,"
+                          " domain = excluded.domain");
     s.bind(r.id).bind(r.workspace).bind(r.owner).bind(static_cast<std::int64_t>(r.port)).bind(r.access);
-    s.bind(base::dump(r.rules)).bind(r.version).bind(r.created_ms).bind(r.expires_ms).bind(r.revoked_ms);
+    s.bind(base::dump(r.rules)).bind(r.version).bind(r.created_ms).bind(r.expires_ms).bind(r.revoked_ms).bind(r.domain);
     auto status = s.run();
     if (!status && base::is(status.error(), base::errc::exists))
-        return base::error(base::errc::exists, "workspace " + r.workspace + " has another preview of port " + std::to_string(r.port));
+        return base::error(base::errc::exists, "workspace " + r.workspace + " has another preview of port " + std::to_string(r.port) +
+                                                   (r.domain.empty() ? "" : ", or another preview has the name " + r.domain));
     return status;
 }
 
 Result<std::vector<PreviewRecord>> previews(Database& db) {
-    auto s = db.statement("SELECT id, workspace, owner, port, access, rules, version, created_ms, expires_ms, revoked_ms"
+    auto s = db.statement("SELECT id, workspace, owner, port, access, rules, version, created_ms, expires_ms, revoked_ms, domain"
                           " FROM previews ORDER BY created_ms, id");
     std::vector<PreviewRecord> all;
     for (;;) {
@@ -36,6 +38,7 @@ Result<std::vector<PreviewRecord>> previews(Database& db) {
         r.created_ms = s.number();
         r.expires_ms = s.number();
         r.revoked_ms = s.number();
+        r.domain = s.text();
         all.push_back(std::move(r));
     }
 }

@@ -128,6 +128,10 @@ CREATE TABLE previews (
 ) STRICT;
 CREATE UNIQUE INDEX previews_by_port ON previews (workspace, port);
 )sql",
+    R"sql(
+ALTER TABLE previews ADD COLUMN domain TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX previews_by_domain ON previews (domain) WHERE domain <> '';
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

@@ -79,6 +79,7 @@ hibernation: {disk: 1GiB, memory_ceiling: 512MiB}
 network:
     max_allow: ["*.pypi.org", "example.com:8080"]
     insecure_private_addresses: ["10.0.5.0/24", "fd00::/8"]
+previews: {domains: [shop.example.com, "*.apps.example.com"], trusted_proxies: [127.0.0.1/32]}
 toolsets: [core]
 log_level: debug
 )", "berth.yaml");
@@ -103,6 +104,8 @@ log_level: debug
         CHECK(s->hibernation.disk_bytes == 1ull << 30);
         CHECK(s->hibernation.memory_ceiling == 512ull << 20);
         CHECK(s->network.max_allow.back() == "example.com:8080");
+        CHECK(s->previews.domains.back() == "*.apps.example.com");
+        CHECK(s->previews.trusted_proxies.front() == "127.0.0.1/32");
         CHECK(s->toolsets == std::vector<std::string>{"core"});
     }
     SUBCASE("name file, line, key and expectation of a mistake") {
@@ -146,6 +149,14 @@ log_level: debug
             {"network: {insecure_private_addresses: [10.0.0.0]}\n",
              "berth.yaml:1: network.insecure_private_addresses: expected networks such as 10.0.5.0/24 or fd00:1::/64, not "
              "\"10.0.0.0\""},
+            {"previews: {domains: [Shop.example.com]}\n",
+             "berth.yaml:1: previews.domains: expected names such as shop.example.com or *.apps.example.com, in lower case, not "
+             "\"Shop.example.com\""},
+            {"previews: {domains: [127.0.0.1]}\n",
+             "berth.yaml:1: previews.domains: expected names such as shop.example.com or *.apps.example.com, in lower case, not "
+             "\"127.0.0.1\""},
+            {"listen: {hosts: [tools.example.com]}\npreviews: {domains: ['*.example.com']}\n",
+             "berth.yaml:2: previews.domains: expected no name of the server's own: tools.example.com"},
             {"pools:\n    base: {ready: 1, awake: 2}\n", "berth.yaml:2: pools.base.awake: expected no more than its ready (1)"},
             {"pools:\n    ../x: {ready: 1}\n",
              "berth.yaml:2: pools.../x: expected a name of a-z, 0-9, dot, hyphen and underscore, at most 64 long"},

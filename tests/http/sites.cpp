@@ -214,3 +214,48 @@ TEST_CASE("closing an exchange from outside cancels its handler") {
         co_await x.until_idle();
     }(f));
 }
+
+TEST_CASE("behind a trusted proxy a visitor is whom it names last") {
+    http::ServerOptions options;
+    options.max_connections = 64;
+    options.trusted_proxies = http::Networks::parse({"127.0.0.1/32", "10.0.0.0/8", "fd00::/16"}).value();
+    SiteFixture f(options);
+    auto const peer = [&](std::string fields) {
+        f.ask_site(ask_for("/", "Connection: close\r\n" + fields));
+        return f.last.peer;
+    };
+    std::string const field = "X-Forwarded-For: ";
+
+    SUBCASE("and not what stands before that, which the visitor wrote") {
+        CHECK(peer("") == "127.0.0.1");
+        CHECK(peer(field + "192.0.2.7\r\n") == "192.0.2.7");
+        CHECK(peer(field + "6.6.6.6, 192.0.2.7\r\n") == "192.0.2.7");
+        CHECK(peer(field + "6.6.6.6\r\n" + field + "192.0.2.7\r\n") == "192.0.2.7");
+        CHECK(peer(field + "6.6.6.6,192.0.2.7:5123 , 10.1.2.3,::ffff:10.1.1.1\r\n") == "192.0.2.7");
+        CHECK(peer(field + "2001:db8::1\r\n") == "[2001:db8::1]");
+        CHECK(peer(field + "[2001:db8::1]:80, fd00::5\r\n") == "[2001:db8::1]");
+        CHECK(peer(field + "10.1.2.3, 10.4.5.6\r\n") == "10.1.2.3");
+        CHECK(peer(field + "192.0.2.7, unknown\r\n") == "127.0.0.1");
+        CHECK(peer(field + ",\r\n") == "127.0.0.1");
+        CHECK(peer("Forwarded: for=192.0.2.7\r\nX-Real-IP: 192.0.2.7\r\n") == "127.0.0.1");
+    }
+    SUBCASE("and the proxy may have more connections than a peer") {
+        f.io.run([](SiteFixture& x) -> Task<void> {
+            std::vector<std::unique_ptr<Client>> held;
+            for (int i = 0; i < 20; ++i) {
+                held.push_back(std::make_unique<Client>(x.io.context));
+                co_await held.back()->connect(x.port);
+                auto const answer = co_await held.back()->ask(get("/health"));
+                CHECK(answer.status == 200);
+            }
+        }(f));
+    }
+    CHECK_FALSE(http::Networks::parse({"10.0.0.1"}).has_value());
+    CHECK_FALSE(http::Networks::parse({"::1/129"}).has_value());
+}
+
+TEST_CASE("whoever is no trusted proxy is taken for what its connection says") {
+    SiteFixture f;
+    f.ask_site(ask_for("/", "Connection: close\r\nX-Forwarded-For: 192.0.2.7\r\n"));
+    CHECK(f.last.peer == "127.0.0.1");
+}

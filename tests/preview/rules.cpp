@@ -19,6 +19,21 @@ Presented ask(Fields const& fields, std::string& target) { return presented(fiel
 
 }  // namespace
 
+TEST_CASE("domains that the operator sets aside") {
+    Domains const domains({"shop.example.com", "*.apps.example.com"});
+    for (auto const* name : {"shop.example.com", "a.apps.example.com", "a.b.apps.example.com"}) {
+        CHECK(domains.serves(name));
+        CHECK(domains.may_have(name));
+    }
+    CHECK(domains.serves("SHOP.example.COM"));
+    for (auto const* name : {"SHOP.example.COM", "apps.example.com", ".apps.example.com", "xapps.example.com",
+                             "shop.example.com.", "shop.example.com:80", "evil.shop.example.com", "a..apps.example.com",
+                             "a_b.apps.example.com", "example.com", ""}) {
+        CAPTURE(name);
+        CHECK_FALSE(domains.may_have(name));
+    }
+}
+
 TEST_CASE("a preview's name has one spelling") {
     auto const names = Names::parse_url("https://preview.example.com:8443").value();
     Name const name{5173, workspace};

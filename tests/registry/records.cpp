@@ -394,6 +394,7 @@ TEST_CASE("preview records") {
         p.version = 2;
         p.expires_ms = 99;
         p.revoked_ms = 7;
+        p.domain = "shop.example.com";
         REQUIRE(ok(w.io.run(w.registry->put_preview(p))));
         w.close();
         w.open();
@@ -401,6 +402,7 @@ TEST_CASE("preview records") {
         REQUIRE(all.size() == 1);
         CHECK(all[0].port == 5173);
         CHECK(all[0].owner == "me");
+        CHECK(all[0].domain == "shop.example.com");
         CHECK(all[0].access == "public");
         CHECK(all[0].rules == p.rules);
         CHECK(all[0].version == 2);

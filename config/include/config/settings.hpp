@@ -64,6 +64,8 @@ struct Settings {
         std::string address = "127.0.0.1";           ///< of a listener for previews alone
         std::uint16_t port = 0;                      ///< 0 = no such listener: the server's own answers
         std::string tls_certificate, tls_key;        ///< PEM files of that listener
+        std::vector<std::string> domains;            ///< that previews may be given beside their own names
+        std::vector<std::string> trusted_proxies;    ///< networks whose X-Forwarded-For is believed
         bool allow_public = true;
         int max_requests = 512;                      ///< of one preview at once
     } previews;

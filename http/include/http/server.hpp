@@ -1,6 +1,7 @@
 #pragma once
 #include <base/asio.hpp>
 #include <base/result.hpp>
+#include <http/networks.hpp>
 
 #include <boost/beast/http/fields.hpp>
 #include <boost/beast/http/status.hpp>
@@ -83,6 +84,8 @@ struct ServerOptions {
     base::milliseconds body_limit{60'000};
     base::milliseconds idle_limit{120'000};      ///< keep-alive
     base::milliseconds write_limit{30'000};      ///< a write that makes no progress for so long ends the connection
+    /// Reverse proxies: one has no limit as a peer, and to a site its requests come from whom its X-Forwarded-For names.
+    Networks trusted_proxies;
 };
 
 struct TlsFiles {

@@ -11,7 +11,7 @@ struct RequestHead {
     std::string target;                ///< begins with '/'; percent-encoding kept
     Fields fields;                     ///< exactly one Host, at most one Authorization, never the server's own; framing is settled and plays no part any more
     std::string host;                  ///< name in Host, as it was written, without the port
-    std::string peer;                  ///< address of the client, without its port
+    std::string peer;                  ///< address of the client, without its port; behind a trusted proxy the one it names
     bool tls = false;
     bool has_body = false;
     std::optional<std::uint64_t> length;   ///< of the body; nullopt for a chunked one, and without a body

@@ -107,7 +107,11 @@ int serve(Options const& o, config::Settings settings) {
             if (!engine->token().matches(given)) return std::nullopt;
             return http::Principal{"local"};
         };
-        server = std::make_unique<http::Server>(io, std::move(gate), http::ServerOptions{},
+        http::ServerOptions limits;
+        auto proxies = http::Networks::parse(settings.previews.trusted_proxies);
+        if (!proxies) throw std::runtime_error("previews.trusted_proxies: " + proxies.error().message());
+        limits.trusted_proxies = std::move(*proxies);
+        server = std::make_unique<http::Server>(io, std::move(gate), std::move(limits),
                                                 engine->routes(shut_down));
         server->add_site(engine->previews().site());
         std::optional<http::TlsFiles> files;

@@ -46,6 +46,7 @@ preview::LinkRequest request_of(Arguments const& a, int port) {
     if (!r.path.starts_with('/')) r.path.insert(0, "/");
     if (a.string("access", "private") == "public") r.access = preview::Access::open;
     r.expires = std::chrono::seconds(a.integer("expires_s", kDefaultExpiry));
+    r.domain = a.string("domain", "");
     if (auto const& routes = a.raw("routes"); routes.is_array()) {
         r.rules.emplace();
         for (auto const& route : routes)
@@ -121,6 +122,10 @@ mcp::Tool url_tool(Tools& t) {
                      .example = 10'000,
                      .minimum = 0,
                      .maximum = kMaxWaitMs},
+                    {.name = "domain",
+                     .description = "A name for it that the operator set aside",
+                     .example = "shop.example.com",
+                     .max_length = 253},
                     {.name = "routes",
                      .type = Type::objects,
                      .description = "Path prefixes answered by other ports",

@@ -19,6 +19,7 @@ enum class Access { by_link, open };  ///< "private" and "public" for users
 
 struct Options {
     bool allow_public = true;
+    std::vector<std::string> domains;  ///< that previews may be given: "shop.example.com", "*.apps.example.com"
     int max_per_visitor = 256;  ///< requests and sockets at once, of one address
     int max_per_preview = 512;
     int max_per_node = 2048;
@@ -41,13 +42,14 @@ struct LinkRequest {
     /// Path prefixes that other ports of the workspace answer: {"/api", 8000}. Replaces earlier ones when
     /// given.
     std::optional<std::map<std::string, int>> rules;
+    std::string domain;  ///< a name for this preview beside its own, until it is revoked; "" = as it is
 };
 
 struct Link {
     std::string preview_id, workspace;
     int port = 0;
     std::string url;     ///< a private one holds its credential
-    std::string origin;  ///< the preview's own: "http://5173-ws-x.localhost:7777"
+    std::string origin;  ///< "http://5173-ws-x.localhost:7777", or of its domain
     std::string token;   ///< for programs, in Berth-Preview-Token or as a bearer token; "" when public
     Access access{};
     std::int64_t expires_ms = 0;  ///< Unix time
@@ -102,12 +104,13 @@ class Previews {
     Status reached_at(std::string const& url);
 
     /// Recorded once it returns. errc::not_found: no such workspace; errc::denied: public is not allowed
-    /// here; errc::invalid: a port, path or rule; errc::unavailable: there is no listener.
+    /// here, or the domain is not; errc::exists: another preview has the domain; errc::invalid: a port, path or rule;
+    /// errc::unavailable: there is no listener.
     Task<Result<Link>> link(std::string owner, LinkRequest request);
     /// Newest first; of one workspace or, with "", of all.
     std::vector<View> list(std::string const& owner, std::string const& workspace) const;
     std::vector<LogEntry> log(std::string const& preview_id, std::size_t newest) const;
-    /// All links, cookies and tokens are void once it returns, and open sockets are ended. `port` 0: all of
+    /// All links, cookies and tokens are void once it returns, open sockets are ended and domains free. `port` 0: all of
     /// the workspace's. How many there were.
     Task<Result<int>> revoke(std::string owner, std::string workspace, int port);
 

@@ -105,6 +105,7 @@ struct PreviewRecord {
     int port = 0;
     std::string access;                   ///< private | public
     base::Json rules = base::Json::object();   ///< path prefix to another port
+    std::string domain;                   ///< a name of its own: "shop.example.com", "" = none; unique
     std::uint64_t version = 1;            ///< of its credentials: those of another one are void
     std::int64_t created_ms = 0;
     std::int64_t expires_ms = 0;          ///< public: the end of that; private: when the last link given ends

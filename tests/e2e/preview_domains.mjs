@@ -1,4 +1,5 @@
-// A domain of one's own for previews, with TLS from certificate files that change while the server runs.
+// A domain of one's own for previews, with TLS from certificate files that change while the server runs, a name of its own for
+// one preview, and a reverse proxy in front.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -15,10 +16,10 @@ after(() => { rmSync(directory, { recursive: true, force: true }); });
 const at = (name) => join(directory, name);
 const openssl = (...args) => execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 
-/** A certificate for the wildcard and nothing else, of an authority of this test's. */
+/** A certificate for the wildcard, the other names and nothing else, of an authority of this test's. */
 function certify(name) {
     openssl('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', `/CN=${name}`,
-        '-addext', 'subjectAltName=DNS:*.preview.test', '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`));
+        '-addext', 'subjectAltName=DNS:*.preview.test,DNS:shop.test,DNS:*.apps.test', '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`));
     openssl('x509', '-req', '-in', at(`${name}.csr`), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-days', '2',
         '-copy_extensions', 'copy', '-out', at(`${name}.pem`));
 }
@@ -41,6 +42,8 @@ const config = `previews:
     port: ${port}
     tls_certificate: ${at('live.pem')}
     tls_key: ${at('live.key')}
+    domains: [shop.test, "*.apps.test"]
+    trusted_proxies: [127.0.0.9/32]
 `;
 
 suite((berth) => {
@@ -74,7 +77,7 @@ suite((berth) => {
         const open = await socket(made);
         assert.match(await open.say('hello'), /^echo hello/);
         open.socket.destroy();
-        for (const host of ['localhost', '127.0.0.1', 'preview.test', 'x.preview.test']) {
+        for (const host of ['localhost', '127.0.0.1', 'preview.test', 'x.preview.test', 'other.apps.test']) {
             const answer = await ask(`https://any.preview.test:${port}/healthz`, { headers: { Host: host, Authorization: `Bearer ${berth().token}` } });
             assert.equal(answer.status, 404, host);
         }
@@ -95,5 +98,37 @@ suite((berth) => {
         await until('new visitors see the new certificate', async () => await shown() === 'second');
         assert.match(await open.say('still here'), /^echo still here/);
         open.socket.destroy();
+    });
+
+    test('a name of its own for one preview', limit, async () => {
+        const { link } = await work();
+        const made = await link({ domain: 'shop.test' });
+        assert.ok(made.url.startsWith(`https://shop.test:${port}/?berth_preview=`), made.url);
+        const seen = JSON.parse((await ask(`${origin(made)}/x`, { headers: token(made) })).text);
+        assert.equal(seen.headers.host, `shop.test:${port}`);
+        assert.equal((await ask(`${origin(made)}/x`)).status, 401);
+        assert.match(await (await socket(made)).say('hi'), /^echo hi at shop\.test/);
+        for (const domain of ['localhost', 'preview.test', 'evil.shop.test', '127.0.0.1']) {
+            const refused = await w.call('get_preview_url', { port: 3000, domain });
+            assert.ok(refused.failed, domain);
+            assert.match(refused.text, /previews\.domains/);
+        }
+        const taken = await w.call('get_preview_url', { port: 3001, domain: 'shop.test' });
+        assert.match(taken.text, /another preview has the name/);
+        await berth().tool('preview_revoke', { workspace_id: w.id, port: 3000 });
+        assert.equal((await ask(`${origin(made)}/x`, { headers: token(made) })).status, 404);
+        const next = await link();
+        assert.match(next.url, /\.preview\.test/);
+    });
+
+    test('a reverse proxy that is trusted names the visitor, and nobody else does', limit, async () => {
+        const { link } = await work();
+        const made = await link();
+        const seen = async (localAddress) => JSON.parse((await ask(`${origin(made)}/`, { localAddress,
+            headers: { ...token(made), 'X-Forwarded-For': '6.6.6.6, 192.0.2.7' } })).text).headers['x-forwarded-for'];
+        assert.equal(await seen('127.0.0.9'), '192.0.2.7');
+        assert.equal(await seen('127.0.0.8'), '127.0.0.8');
+        const { previews } = await berth().tool('preview_list', { workspace_id: w.id, log: 5 });
+        assert.ok(previews[0].log.some((entry) => entry.visitor === '192.0.2.7'));
     });
 }, config);

@@ -1,0 +1,220 @@
+#include "world.hpp"
+
+using namespace preview_test;
+
+TEST_CASE("a private preview opens to its link, its token and its cookie, and to nothing else") {
+    World w;
+    auto const link = w.link();
+    CHECK(link.url == link.origin + "/?berth_preview=" + link.token);
+
+    SUBCASE("without a credential nothing reaches the program, HTTP or WebSocket, whatever the method") {
+        for (std::string const method : {"GET", "POST", "OPTIONS", "DELETE", "TRACE", "BREW"})
+            CHECK(w.ask(w.get("/", {}, 5173, method)).status == 401);
+        CHECK(w.ask(w.get("/ws", kHandshake)).status == 401);
+        CHECK(w.app.requests == 0);
+        CHECK(w.backend.leases == 0);
+    }
+    SUBCASE("the link sets a cookie and leaves the address; the cookie then opens") {
+        auto const first = w.ask(w.get("/a?x=1&berth_preview=" + link.token, kPage));
+        CHECK(first.status == 303);
+        CHECK(first.has("Location: http://" + w.host() + "/a?x=1\r\n"));
+        auto const at = first.head.find("Set-Cookie: ") + 12;
+        auto const cookie = first.head.substr(at, first.head.find(';', at) - at);
+        CHECK(w.app.requests == 0);
+        auto const second = w.ask(w.get("/a?x=1", kPage + "Cookie: a=b; " + cookie + "\r\n"));
+        CHECK(second.status == 200);
+        CHECK(second.body == "GET /a?x=1 ");
+        CHECK(w.app.last.fields["Cookie"] == "a=b");
+        auto const at_other = w.get("/", "Cookie: " + cookie + "\r\n", 8000);
+        CHECK(w.ask(at_other).status == 404);  // no preview yet
+        w.link(8000);
+        CHECK(w.ask(at_other).status == 403);
+    }
+    SUBCASE("another site's page gets nothing by the visitor's cookie") {
+        auto const first = w.ask(w.get("/?berth_preview=" + link.token, kPage));
+        auto const at = first.head.find("Set-Cookie: ") + 12;
+        auto const cookie = "Cookie: " + first.head.substr(at, first.head.find(';', at) - at) + "\r\n";
+        auto const asks = [&](std::string more, std::string method = "GET") {
+            return w.ask(w.get("/", cookie + more, 5173, method)).status;
+        };
+        std::string const site = "Sec-Fetch-Site: ", mode = "Sec-Fetch-Mode: ";
+        CHECK(asks("Origin: http://5173-ws-other.localhost\r\n") == 401);
+        CHECK(asks("Origin: http://5173-ws-other.localhost\r\n" + kHandshake) == 401);
+        CHECK(asks("Origin: https://evil.example\r\n", "POST") == 401);
+        CHECK(asks("Origin: null\r\n", "POST") == 401);
+        CHECK(asks("Origin: http://" + w.host() + "\r\nOrigin: http://" + w.host() + "\r\n") == 401);
+        CHECK(asks(site + "same-site\r\n" + mode + "no-cors\r\n") == 401);
+        CHECK(asks(site + "cross-site\r\n" + mode + "cors\r\nReferer: https://evil.example/\r\n") == 401);
+        CHECK(w.app.requests == 0);
+        CHECK(asks("") == 200);
+        CHECK(asks("Origin: http://" + w.host() + "\r\n", "POST") == 200);
+        CHECK(asks("Origin: http://" + w.host(8000) + "\r\n", "POST") == 200);
+        CHECK(asks("Origin: null\r\n" + site + "same-origin\r\n", "POST") == 200);
+        CHECK(asks(site + "same-site\r\n" + mode + "no-cors\r\nReferer: http://" + w.host(8000) + "/\r\n") == 200);
+        CHECK(asks(site + "cross-site\r\n" + mode + "navigate\r\nSec-Fetch-Dest: iframe\r\n") == 200);
+        CHECK(asks(site + "same-origin\r\n" + mode + "cors\r\n") == 200);
+        auto const token = "Origin: https://app.example\r\n" + w.with(link);
+        CHECK(asks(token, "POST") == 200);  // what a page has to know is no cookie
+    }
+    SUBCASE("the operator's own token stays outside, and opens nothing") {
+        CHECK(w.ask(w.get("/", "Authorization: Bearer right\r\n")).status == 401);
+        CHECK(w.ask(w.get("/", w.with(link) + "Authorization: Bearer right\r\n")).status == 200);
+        CHECK(w.app.last.fields.count("Authorization") == 0);
+    }
+    SUBCASE("no path makes the link lead elsewhere") {
+        auto const answer = w.ask(w.get("//evil.example/?berth_preview=" + link.token, kPage));
+        CHECK(answer.has("Location: http://" + w.host() + "//evil.example/\r\n"));
+    }
+    SUBCASE("a program gets its answer at once, and the credential stays outside") {
+        CHECK(w.ask(w.get("/p?berth_preview=" + link.token)).body == "GET /p ");
+        CHECK(w.ask(w.get("/p", "Authorization: Bearer " + link.token + "\r\n")).status == 200);
+        CHECK(w.app.last.fields["Authorization"].empty());
+        CHECK(w.ask(w.get("/p", w.with(link) + "Authorization: Bearer theirs\r\n")).status == 200);
+        CHECK(w.app.last.fields["Authorization"] == "Bearer theirs");
+        CHECK(w.app.last.fields.count("Berth-Preview-Token") == 0);
+        CHECK(w.app.last.fields["Host"] == w.host());
+        CHECK(w.app.last.fields["X-Forwarded-For"] == "127.0.0.1");
+    }
+    SUBCASE("a wrong credential is refused though the program would be public to others") {
+        CHECK(w.ask(w.get("/", "Berth-Preview-Token: bp1.l.99.x\r\n")).status == 403);
+        CHECK(w.ask(w.get("/?berth_preview=x")).status == 403);
+    }
+    SUBCASE("a link survives a restart of the server") {
+        w.open({});
+        CHECK(w.ask(w.get("/", w.with(link))).status == 200);
+    }
+}
+
+TEST_CASE("revoking holds at once and for good") {
+    World w;
+    auto const link = w.link(), other = w.link(8000);
+    w.io.run([](World& x, preview::Link const& l) -> Task<void> {
+        Client socket(x.io.context), stream(x.io.context);
+        co_await socket.connect(x.port);
+        co_await stream.connect(x.port);
+        co_await socket.send(x.get("/ws", x.with(l) + kHandshake));
+        co_await stream.send(x.get("/endless", x.with(l)));
+        (void)co_await socket.until("\r\n\r\n");
+        (void)co_await stream.until("tick");
+        co_await socket.send("hello");
+        (void)co_await socket.until("hello");
+        auto const revoked = co_await x.previews->revoke("me", "named", 5173);
+        CHECK(revoked.value() == 1);
+        (void)co_await socket.rest();
+        (void)co_await stream.rest();
+        auto const ended = [&x] { return x.app.sockets == 0 && x.backend.leases == 0; };
+        co_await x.until(ended);
+    }(w, link));
+    CHECK(w.ask(w.get("/", w.with(link))).status == 403);
+    CHECK(w.ask(w.get("/", w.with(other), 8000)).status == 200);
+    w.open({});
+    CHECK(w.ask(w.get("/", w.with(link))).status == 403);
+    CHECK(w.previews->list("me", "").size() == 2);
+    auto const fresh = w.link();
+    CHECK(w.ask(w.get("/", w.with(fresh))).status == 200);
+    CHECK(w.ask(w.get("/", w.with(link))).status == 403);
+    CHECK_FALSE(w.io.run(w.previews->revoke("me", "named", 9999)).has_value());
+    CHECK_FALSE(w.io.run(w.previews->revoke("you", "named", 5173)).has_value());
+}
+
+TEST_CASE("a public preview is open to all until it is made private") {
+    World w;
+    w.link(5173, Access::open);
+    CHECK(w.ask(w.get("/")).status == 200);
+    w.io.run([](World& x) -> Task<void> {
+        Client socket(x.io.context);
+        co_await socket.connect(x.port);
+        co_await socket.send(x.get("/ws", kHandshake));
+        (void)co_await socket.until("\r\n\r\n");
+        preview::LinkRequest r;
+        r.workspace = kWorkspace;
+        r.port = 5173;
+        auto const link = co_await x.previews->link("me", r);
+        CHECK(link.has_value());
+        (void)co_await socket.rest();
+    }(w));
+    CHECK(w.ask(w.get("/")).status == 401);
+    preview::Options none;
+    none.allow_public = false;
+    w.open(none);
+    preview::LinkRequest r;
+    r.workspace = kWorkspace;
+    r.port = 5173;
+    r.access = Access::open;
+    CHECK(base::is(w.io.run(w.previews->link("me", r)).error(), base::errc::denied));
+}
+
+TEST_CASE("the control plane and previews never answer for each other") {
+    World w;
+    w.link(5173, Access::open);
+    CHECK(w.ask(w.get("/health")).body == "GET /health ");
+    CHECK(w.seen.requests == 0);
+    auto const odd = [&](std::string const& host) {
+        return w.ask("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n").status;
+    };
+    CHECK(odd("localhost") == 200);
+    CHECK(w.app.requests == 1);
+    CHECK(odd("5173-" + kWorkspace + ".LOCALHOST") == 404);
+    CHECK(odd("05173-" + kWorkspace + ".localhost") == 404);
+    CHECK(odd("5173-ws-unknown.localhost") == 404);
+    CHECK(odd("x.localhost") == 404);
+    CHECK(odd("5173-" + kWorkspace + ".localhost.") == 403);
+    CHECK(w.app.requests == 1);
+    CHECK(w.seen.requests == 1);
+}
+
+TEST_CASE("a preview with a domain of its own") {
+    preview::Options options;
+    options.domains = {"shop.example.com", "*.apps.example.com"};
+    World w(options);
+    auto const link = [&](int port, std::string domain) {
+        preview::LinkRequest r;
+        r.workspace = kWorkspace;
+        r.port = port;
+        r.domain = std::move(domain);
+        return w.io.run(w.previews->link("me", r));
+    };
+    auto const get = [&](std::string host, std::string more) {
+        return w.ask("GET /x HTTP/1.1\r\nHost: " + host + "\r\n" + more + "\r\n");
+    };
+    auto const shop = link(5173, "shop.example.com").value();
+    CHECK(shop.url.starts_with("http://shop.example.com:" + std::to_string(w.port) + "/?berth_preview="));
+
+    SUBCASE("answers there behind the same gate, and on its other name still") {
+        CHECK(get("shop.example.com", "").status == 401);
+        CHECK(get("shop.example.com", w.with(shop)).body == "GET /x ");
+        CHECK(w.app.last.fields["Host"] == "shop.example.com");
+        CHECK(w.ask(w.get("/x", w.with(shop))).status == 200);
+        auto const first = get("shop.example.com", "Sec-Fetch-Dest: iframe\r\nBerth-Preview-Token: " + shop.token + "\r\n");
+        CHECK(first.status == 200);
+        CHECK(w.link().origin == shop.origin);  // a later link leads there too
+    }
+    SUBCASE("whose pages may ask the workspace's other ports") {
+        auto const opened = w.ask("GET /?berth_preview=" + shop.token + " HTTP/1.1\r\nHost: shop.example.com\r\n" + kPage + "\r\n");
+        auto const at = opened.head.find("Set-Cookie: ") + 12;
+        auto const cookie = "Cookie: " + opened.head.substr(at, opened.head.find(';', at) - at) + "\r\n";
+        CHECK(w.ask(w.get("/", cookie + "Origin: http://shop.example.com\r\n")).status == 200);
+        CHECK(w.ask(w.get("/", cookie + "Origin: http://a.apps.example.com\r\n")).status == 401);
+    }
+    SUBCASE("is one of those that the operator sets aside, and one preview's at a time") {
+        CHECK(base::is(link(5173, "localhost").error(), base::errc::denied));
+        CHECK(base::is(link(5173, "Shop.example.com").error(), base::errc::denied));
+        CHECK(base::is(link(8000, "shop.example.com").error(), base::errc::exists));
+        CHECK(link(8000, "a.apps.example.com").has_value());
+        CHECK(get("b.apps.example.com", w.with(shop)).status == 404);  // nobody's, and not the control plane's
+        CHECK(get("a.apps.example.com", w.with(shop)).status == 403);
+        CHECK(link(5173, "b.apps.example.com").has_value());           // instead of the first
+        CHECK(get("shop.example.com", w.with(shop)).status == 404);
+    }
+    SUBCASE("keeps it over a restart, and loses it with the operator's word or a revocation") {
+        w.open(options);
+        CHECK(get("shop.example.com", w.with(shop)).status == 200);
+        w.open({});
+        CHECK(get("shop.example.com", w.with(shop)).status == 403);    // the server knows no such Host
+        w.open(options);
+        REQUIRE(w.io.run(w.previews->revoke("me", kWorkspace, 5173)).has_value());
+        CHECK(get("shop.example.com", w.with(shop)).status == 404);
+        CHECK(link(8000, "shop.example.com").has_value());
+    }
+    CHECK(w.seen.requests == 0);
+}

@@ -100,22 +100,32 @@ std::optional<Finding> check_previews(Settings const& s) {
         return Finding{"previews.address", "expected a loopback address, or tls_certificate and tls_key: links would cross the "
                                            "network in the clear (listen.insecure_plain_http: true allows that)"};
     // A name of the server's own below theirs would be a preview's.
-    auto suffix = p.url.empty() ? std::string("localhost") : p.url.substr(p.url.find("//") + 2);
-    suffix = "." + suffix.substr(0, suffix.find(':'));
-    for (auto const& host : s.listen.hosts) {
-        auto const name = host.substr(0, host.find(':'));
-        if (name.ends_with(suffix)) return Finding{"listen.hosts", "expected no name below that of previews: " + host};
+    auto const suffix = "." + (p.url.empty() ? "localhost" : url_host(p.url));
+    auto own = s.listen.hosts;
+    if (!s.listen.url.empty()) own.push_back(url_host(s.listen.url));
+    for (auto const& name : own) {
+        auto const* key = &name == &own.back() && !s.listen.url.empty() ? "listen.url" : "listen.hosts";
+        if (name.ends_with(suffix)) return Finding{key, "expected no name below that of previews: " + (key == std::string_view("listen.url") ? s.listen.url : name)};
         for (auto const& domain : p.domains)
             if (name == domain || (domain.starts_with('*') && name.ends_with(domain.substr(1))))
-                return Finding{"previews.domains", "expected no name of the server's own: " + host};
+                return Finding{"previews.domains", "expected no name of the server's own: " + name};
     }
     return std::nullopt;
 }
 
 }  // namespace
 
+std::string url_host(std::string const& url) {
+    auto const from = url.find("//");
+    if (from == url.npos) return "";
+    auto const authority = url.substr(from + 2);
+    return authority.substr(0, authority.find(':', authority.starts_with('[') ? authority.find(']') : 0));
+}
+
 std::string check_host(std::string const& s) {
-    return host_and_port(s) ? "" : "expected host names such as tools.example.com or tools.example.com:8443";
+    // Clients are admitted by the name alone, whatever the port.
+    bool const bare = s.starts_with('[') ? s.ends_with(']') : s.find(':') == s.npos;
+    return bare && host_and_port(s) ? "" : "expected host names such as tools.example.com, without a port";
 }
 
 std::string check_origin(std::string const& s) {
@@ -124,6 +134,11 @@ std::string check_origin(std::string const& s) {
     else if (rest.starts_with("http://")) rest.remove_prefix(7);
     else rest = {};
     return host_and_port(rest) ? "" : "expected origins such as https://app.example.com, without a path";
+}
+
+std::string check_toolset(std::string const& s) {
+    bool const known = std::find(kToolsets.begin(), kToolsets.end(), s) != kToolsets.end();
+    return known ? "" : "expected any of " + toolset_names();
 }
 
 std::string check_pattern(std::string const& s) {

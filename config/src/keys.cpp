@@ -144,8 +144,12 @@ std::vector<Key> make_keys() {
         {"listen.port", "TCP port", "7777", "Port of the server. 0 takes any free one, which the log names.",
          integer(0, 65535, NUMBER(listen.port))},
         {"listen.hosts", "host names", "[]",
-         "Further names by which clients reach the server. Requests for any other Host are refused.",
+         "Further names by which clients reach the server, without a port. Requests for any other Host are refused.",
          list(check_host, FIELD(listen.hosts))},
+        {"listen.url", "URL", "\"\"",
+         "Where clients reach the server, for links that it hands out, such as those of get_transfer_url. Its host is one of "
+         "listen.hosts without being named there. Empty means the first of listen.hosts, else the address, on the server's port.",
+         text("a URL without a path", FIELD(listen.url), check_url_or_none)},
         {"listen.origins", "web origins", "[]", "Web pages that may call the server from a browser.",
          list(check_origin, FIELD(listen.origins))},
         {"listen.tls_certificate", "PEM file", "\"\"", "Certificate chain for TLS. Together with tls_key.",
@@ -162,7 +166,7 @@ std::vector<Key> make_keys() {
         {"pools.NAME.ready", "sandboxes", "8",
          "Booted sandboxes kept in stock for template NAME. A given pools section replaces the shipped one as a whole.",
          integer(0, 1000, POOL(ready))},
-        {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen while workspaces are made, for the fastest claim. 10 s after the last one they freeze too.",
+        {"pools.NAME.awake", "sandboxes", "2", "How many of the stock stay unfrozen while workspaces are made, for the fastest claim; no more than ready. 10 s after the last one they freeze too.",
          integer(0, 1000, POOL(awake))},
         {"native.allow", "true, false", "false",
          "Allows workspaces that ask for `runtime: native`: Linux namespaces and filters in place of gVisor. They are faster, and make "
@@ -248,8 +252,8 @@ std::vector<Key> make_keys() {
         {"servers.name_length", "characters", "40",
          "Longest name of a server's tool. A longer one is shortened and ends in a hash.",
          integer(20, 64, NUMBER(servers.name_length))},
-        {"toolsets", "toolset names", "[core, files]", "Tools that clients see unless they ask for others.",
-         list(check_name, FIELD(toolsets))},
+        {"toolsets", toolset_names(), "[core, files]", "Tools that clients see unless they ask for others.",
+         list(check_toolset, FIELD(toolsets))},
         {"log_level", "trace, debug, info, warn, error, off", "info", "The least severe messages that are logged.",
          one_of({"trace", "debug", "info", "warn", "error", "off"}, FIELD(log_level))},
     };

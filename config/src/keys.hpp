@@ -26,6 +26,7 @@ std::optional<Finding> check(Settings const&);
 // What a single value must look like; "" when it does.
 std::string check_host(std::string const&);
 std::string check_origin(std::string const&);
+std::string check_toolset(std::string const&);
 std::string check_pattern(std::string const&);
 std::string check_network(std::string const&);
 std::string check_domain(std::string const&);

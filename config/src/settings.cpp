@@ -71,6 +71,10 @@ class Loader {
             if (!root.IsMap()) return fail(line_of(root), "", "expected keys with values");
             if (auto status = section("", root); !status) return status.error();
         }
+        for (auto& [name, pool] : settings_.pools)
+            if (!lines_.contains("pools." + name + ".awake")) pool.awake = std::min(pool.awake, pool.ready);
+        settings_.file = name_;
+        settings_.lines = lines_;
         if (auto const finding = check(settings_))
             return fail(blamed_line(finding->key), finding->key, finding->expected);
         return std::move(settings_);
@@ -146,6 +150,17 @@ class Loader {
 };
 
 }  // namespace
+
+std::string toolset_names() {
+    std::string all;
+    for (auto const name : kToolsets) all.append(all.empty() ? "" : ", ").append(name);
+    return all;
+}
+
+std::string Settings::where(std::string const& key) const {
+    auto const at = lines.find(key);
+    return (at == lines.end() ? "" : file + ":" + std::to_string(at->second) + ": ") + key + ": ";
+}
 
 base::Result<Settings> parse_settings(std::string const& text, std::string const& name) {
     Loader loader(name);

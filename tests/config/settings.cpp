@@ -27,7 +27,7 @@ bool same(Settings const& a, Settings const& b) {
         pools = pools && other != b.pools.end() && other->second.ready == pool.ready && other->second.awake == pool.awake;
     }
     auto const &l = a.listen, &m = b.listen;
-    return l.address == m.address && l.port == m.port && l.hosts == m.hosts && l.origins == m.origins &&
+    return l.address == m.address && l.port == m.port && l.hosts == m.hosts && l.url == m.url && l.origins == m.origins &&
            l.tls_certificate == m.tls_certificate && l.tls_key == m.tls_key &&
            l.insecure_plain_http == m.insecure_plain_http && a.templates_dir == b.templates_dir && pools &&
            a.default_template == b.default_template && limits(a.limits, b.limits) && limits(a.max_limits, b.max_limits) &&
@@ -59,7 +59,8 @@ TEST_CASE("settings") {
 listen:
     address: 0.0.0.0
     port: 8443
-    hosts: [tools.example.com, "tools.example.com:8443"]
+    hosts: [tools.example.com, "[fd00::1]"]
+    url: https://tools.example.com:8443
     origins: ["https://app.example.com"]
     tls_certificate: /etc/berth/cert.pem
     tls_key: /etc/berth/key.pem
@@ -87,6 +88,7 @@ log_level: debug
         CHECK(s->listen.address == "0.0.0.0");
         CHECK(s->listen.port == 8443);
         CHECK(s->listen.hosts.size() == 2);
+        CHECK(s->listen.url == "https://tools.example.com:8443");
         CHECK(s->listen.tls_key == "/etc/berth/key.pem");
         REQUIRE(s->pools.size() == 1);
         CHECK(s->pools.at("python-3.11").ready == 3);
@@ -141,6 +143,18 @@ log_level: debug
             {"listen:\n    tls_key: /k\n", "berth.yaml:2: listen.tls_key: expected tls_certificate and tls_key together"},
             {"listen: {insecure_plain_http: yes}\n",
              "berth.yaml:1: listen.insecure_plain_http: expected true or false, not \"yes\""},
+            {"listen:\n    hosts:\n    - a.example\n    - \"tools.example.com:8443\"\n",
+             "berth.yaml:4: listen.hosts: expected host names such as tools.example.com, without a port, not "
+             "\"tools.example.com:8443\""},
+            {"listen: {hosts: [\"[::1]:80\"]}\n",
+             "berth.yaml:1: listen.hosts: expected host names such as tools.example.com, without a port, not \"[::1]:80\""},
+            {"listen: {url: tools.example.com}\n",
+             "berth.yaml:1: listen.url: expected a URL such as https://preview.example.com, without a path, not "
+             "\"tools.example.com\""},
+            {"listen: {url: \"http://a.localhost:80\"}\n",
+             "berth.yaml:1: listen.url: expected no name below that of previews: http://a.localhost:80"},
+            {"\ntoolsets: [core, bogus]\n",
+             "berth.yaml:2: toolsets: expected any of core, files, lifecycle, preview, servers, search, community, not \"bogus\""},
             {"toolsets: core\n", "berth.yaml:1: toolsets: expected a list such as [a, b]"},
             {"toolsets:\n    - core\n    - core\n", "berth.yaml:3: toolsets: expected each entry once, not \"core\""},
             {"network:\n  max_allow:\n  - ok.example\n  - http://x/\n",
@@ -173,6 +187,27 @@ log_level: debug
             INFO(row.text);
             CHECK(failure(row.text) == row.message);
         }
+    }
+    SUBCASE("keep no more of a small stock awake than there is") {
+        auto const s = parse_settings("pools:\n    base: {ready: 1}\n    none: {ready: 0}\n    some: {awake: 1}\n", "berth.yaml");
+        REQUIRE_MESSAGE(s.has_value(), (s ? "" : s.error().message()));
+        CHECK(s->pools.at("base").awake == 1);
+        CHECK(s->pools.at("none").awake == 0);
+        CHECK(s->pools.at("some").awake == 1);
+    }
+    SUBCASE("tell where a key stands, for those who find out what is wrong with its value") {
+        auto const s = parse_settings("\npools:\n    nosuch: {ready: 1}\ndefault_template: python\n", "berth.yaml");
+        REQUIRE(s.has_value());
+        CHECK(s->where("pools.nosuch") == "berth.yaml:3: pools.nosuch: ");
+        CHECK(s->where("default_template") == "berth.yaml:4: default_template: ");
+        CHECK(s->where("toolsets") == "toolsets: ");
+        CHECK_FALSE(s->given("toolsets"));
+    }
+    SUBCASE("tell the host of a URL") {
+        CHECK(config::url_host("https://tools.example.com:8443") == "tools.example.com");
+        CHECK(config::url_host("http://[::1]:80") == "[::1]");
+        CHECK(config::url_host("http://[::1]") == "[::1]");
+        CHECK(config::url_host("") == "");
     }
     SUBCASE("name the line of what is no YAML, and bound its size") {
         CHECK(failure("a: 1\nb: [\n").starts_with("berth.yaml:"));

@@ -1,14 +1,22 @@
 #pragma once
 #include <base/result.hpp>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace config {
+
+/// The groups that tools come in, as `toolsets` and ?toolsets= name them.
+inline constexpr std::array<std::string_view, 7> kToolsets{"core",    "files",  "lifecycle", "preview",
+                                                           "servers", "search", "community"};
+/// "core, files, ..." for messages.
+std::string toolset_names();
 
 /// Everything an operator can set, with the shipped defaults; immutable once loaded. Each key is described in docs/config.md, which a test
 /// checks against `known_keys()`.
@@ -16,14 +24,15 @@ struct Settings {
     struct Listen {
         std::string address = "127.0.0.1";
         std::uint16_t port = 7777;
-        std::vector<std::string> hosts;              ///< further Host names that clients use, beside the loopback ones
+        std::vector<std::string> hosts;              ///< further Host names that clients use, beside the loopback ones; without port
+        std::string url;                             ///< where clients reach the server, "" = as it listens
         std::vector<std::string> origins;            ///< further web origins
         std::string tls_certificate, tls_key;        ///< PEM files
         bool insecure_plain_http = false;            ///< allow a non-loopback address without TLS
     } listen;
     std::string templates_dir = "/var/lib/berth/templates";
     struct Pool {
-        int ready = 8, awake = 2;
+        int ready = 8, awake = 2;                    ///< an awake that is not given is no more than ready
     };
     std::map<std::string, Pool> pools{{"base", {}}};
     std::string default_template = "base";
@@ -75,6 +84,13 @@ struct Settings {
     } servers;
     std::vector<std::string> toolsets{"core", "files"};
     std::string log_level = "info";
+
+    /// What stands in front of a message about a key's value that only its user can judge: "FILE:LINE: KEY: ", or
+    /// "KEY: " where no file has it.
+    std::string where(std::string const& key) const;
+    bool given(std::string const& key) const { return lines.contains(key); }
+    std::string file;                                        ///< "" = the defaults
+    std::map<std::string, int> lines;                        ///< of every key and section in it
 };
 
 /// Defaults for a missing `path` argument; else errc::invalid (or the system's error) as "FILE:LINE: key: what was expected".
@@ -82,6 +98,9 @@ struct Settings {
 base::Result<Settings> load_settings(std::optional<std::string> const& path);
 /// The same over text, for tests and fuzzing; `name` stands in messages.
 base::Result<Settings> parse_settings(std::string const& text, std::string const& name);
+
+/// The host of "https://host:port", an IPv6 address in its brackets; "" of "".
+std::string url_host(std::string const& url);
 
 struct KnownKey {
     std::string key, unit, default_value, meaning;

@@ -3,6 +3,7 @@
 #include "completion.hpp"
 #include "prompts.hpp"
 #include "resources.hpp"
+#include "templates.hpp"
 #include "tools/server_tools.hpp"
 
 #include <base/files.hpp>
@@ -49,13 +50,7 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
     out.directory = o.data_dir + "/sandboxes";  // a lock and a mode of its own
     out.guest_binary = o.guest_binary;
     auto const& s = o.settings;
-    for (auto const& entry : std::filesystem::directory_iterator(
-             s.templates_dir, std::filesystem::directory_options::skip_permission_denied)) {
-        auto const name = entry.path().filename().string();
-        if (name.starts_with(".") || !std::filesystem::is_directory(entry.path() / "rootfs")) continue;
-        auto stamp = base::read_file((entry.path() / "stamp").string(), 4096);
-        out.templates[name] = {name, (entry.path() / "rootfs").string(), stamp ? *stamp : ""};
-    }
+    out.templates = templates_in(s.templates_dir);
     for (auto const& [name, pool] : s.pools) out.pool[name] = {pool.ready, pool.awake};
     out.native.allowed = s.native.allow;
     out.native.program = o.contain_binary;
@@ -105,16 +100,19 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
                            "berth's engine needs root (mounts and cgroups): run it with sudo");
     if (auto s = base::sys::mkdir(dir, 0700); !s) return s.error();
     if (::access(dir.c_str(), W_OK) != 0) return base::errno_error("data directory " + dir);
-    if (!std::filesystem::is_directory(settings.templates_dir))
-        return base::error(base::errc::unavailable,
-                           "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+    auto sandboxes_options = sandbox_options(e->options_);
+    if (!e->options_.to_end) {
+        if (!std::filesystem::is_directory(settings.templates_dir))
+            return base::error(base::errc::unavailable,
+                               "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+    }
     auto records = registry::Registry::open(io, dir);
     if (!records) return records.error();
     e->records_ = std::move(*records);
     auto token = token_in(dir + "/token");
     if (!token) return token.error();
     e->token_ = std::move(*token);
-    auto sandboxes = sandbox::Sandboxes::open(io, e->pool_, sandbox_options(e->options_));
+    auto sandboxes = sandbox::Sandboxes::open(io, e->pool_, std::move(sandboxes_options));
     if (!sandboxes) return sandboxes.error();
     e->sandboxes_ = std::move(*sandboxes);
     workspace::VolumeStore::Options volumes;
@@ -186,6 +184,14 @@ Task<void> Engine::start(Filling filling) {
     add_servers(features, *servers_);
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
     announce_changes(*workspaces_, mcp_->hub());
+    co_await take_back();
+    if (filling == Filling::at_start) fill();
+    workspaces_->start_idle_policy();
+    co_await servers_->start(mcp_->hub());
+    ready_ = true;
+}
+
+Task<void> Engine::take_back() {
     auto image_key = co_await records_->secret("images", 32);
     if (auto s = open_images(base::Secret(image_key.value())); !s)
         throw boost::system::system_error(s.error().code, s.error().context);
@@ -195,10 +201,11 @@ Task<void> Engine::start(Filling filling) {
         "removed, {} volumes and {} memory images removed",
         report.adopted, report.asleep, report.stopped, report.sandboxes.adopted_to_pool, report.sandboxes.destroyed,
         report.sandboxes.leftovers_removed, report.forgotten_volumes, report.forgotten_images);
-    if (filling == Filling::at_start) fill();
-    workspaces_->start_idle_policy();
-    co_await servers_->start(mcp_->hub());
-    ready_ = true;
+}
+
+Task<void> Engine::end_everything() {
+    co_await take_back();
+    co_await stop(true);
 }
 
 Task<void> Engine::stop(bool stop_all) {

@@ -27,6 +27,7 @@ struct EngineOptions {
     std::string version;
     std::string servers_file;  ///< servers.json; "" = DATA_DIR/servers.json
     config::Settings settings;
+    bool to_end = false;       ///< only `end_everything` follows: no template has to be there
 };
 
 /// Everything wired together, in the order in which it needs each other; destruction undoes it. Threads: the
@@ -41,6 +42,8 @@ class Engine {
     enum class Filling { at_start, at_first_call };
     /// Takes back what runs, and opens the tools.
     Task<void> start(Filling filling = Filling::at_start);
+    /// Instead of `start`: takes back what runs, and ends it all as `stop(true)` does.
+    Task<void> end_everything();
     /// `stop_all` also ends the sandboxes; else they go on for the next server.
     Task<void> stop(bool stop_all);
 
@@ -56,6 +59,7 @@ class Engine {
   private:
     Engine(asio::io_context& io, EngineOptions options) : io_(io), options_(std::move(options)) {}
     base::Status open_images(base::Secret key);
+    Task<void> take_back();
     std::string metrics() const;
     void fill();  ///< once; later calls do nothing
 

@@ -4,6 +4,7 @@
 #include <boost/beast/http.hpp>
 
 #include <cstdio>
+#include <filesystem>
 
 namespace host {
 namespace {
@@ -71,9 +72,41 @@ int tool(Options const& o) {
     return result.value("isError", false) ? 1 : 0;
 }
 
+namespace {
+
+/// What servers of the past left for the next one ends here instead, found as the next one would find it.
+int end_what_is_recorded(Options const& o) {
+    auto settings = config::load_settings(o.config.empty() ? std::nullopt : std::optional(o.config));
+    if (!settings) return fail(settings.error().message());
+    settings->pools.clear();  // nothing found is kept in stock
+    asio::io_context io{1};
+    auto options = engine_options(o, std::move(*settings));
+    options.to_end = true;
+    auto engine = Engine::open(io, std::move(options));
+    if (!engine) return fail(engine.error().message());
+    int status = 0;
+    asio::co_spawn(io, (*engine)->end_everything(), [&](std::exception_ptr e) {
+        try {
+            if (e) std::rethrow_exception(e);
+        } catch (std::exception const& failure) {
+            status = fail(failure.what());
+        }
+        io.stop();
+    });
+    io.run();
+    if (status == 0) std::printf("no server ran; everything that %s records has ended, and files stay\n", o.data.c_str());
+    return status;
+}
+
+}  // namespace
+
 int down(Options const& o) {
     auto answer = ask(o.data, "/shutdown?all", "");
-    return answer ? 0 : fail(answer.error().message());
+    if (answer) return 0;
+    auto const code = answer.error().code;
+    bool const nobody = code == boost::system::errc::no_such_file_or_directory || code == boost::system::errc::connection_refused;
+    if (!nobody || !std::filesystem::exists(o.data + "/registry.sqlite")) return fail(answer.error().message());
+    return end_what_is_recorded(o);
 }
 
 }  // namespace host

@@ -24,7 +24,7 @@ inline constexpr char kServerReady[] = "ready\n", kServerBusy[] = "busy\n";
 int stdio(Options const&);
 /// Calls a tool of the running server.
 int tool(Options const&);
-/// Stops the running server and every sandbox.
+/// Stops the running server and every sandbox; without a server, what the data directory records of them.
 int down(Options const&);
 /// servers import FILE | check | catalogue | add NAME | login NAME | logout NAME: the operator's community servers.
 int servers(Options const&);

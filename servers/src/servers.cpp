@@ -279,6 +279,8 @@ base::Json Servers::Impl::brief(Upstream const& upstream) const {
     return out;
 }
 
+std::string Servers::file_problem() const { return impl_->file_problem; }
+
 base::Json Servers::list() const {
     auto out = base::Json::array();
     for (auto const& [name, upstream] : impl_->upstreams) out.push_back(impl_->brief(*upstream));
@@ -289,7 +291,9 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
     auto const upstream = impl_->find(server);
     if (!upstream)
         return error(errc::not_found,
-                     "no server is named " + server.substr(0, 100) + "; servers_list names them");
+                     impl_->file_problem.empty()
+                         ? "no server is named " + server.substr(0, 100) + "; servers_list names them"
+                         : "no server is named " + server.substr(0, 100) + ", but " + impl_->file_problem);
     auto const& entry = upstream->entry();
     auto const& life = upstream->life();
     auto out = impl_->brief(*upstream);

@@ -58,6 +58,35 @@ base::Result<std::set<std::string>> look_through(std::string const& other, std::
     return left_out;
 }
 
+/// What is well written and will not work all the same.
+std::vector<std::string> doubts(config::ServerEntry const& entry) {
+    std::vector<std::string> out;
+    if (entry.kind != config::ServerEntry::Kind::stdio || entry.isolation != config::ServerEntry::Isolation::sandbox) return out;
+    auto const program = entry.command.substr(entry.command.rfind('/') + 1);
+    std::string const registry = program == "npx" || program == "npm"    ? "registry.npmjs.org"
+                                 : program == "uvx" || program == "pipx" ? "pypi.org and files.pythonhosted.org"
+                                                                         : "";
+    if (!registry.empty() && entry.sandbox.allowed_domains.empty())
+        out.push_back(program + " downloads packages, and it has no network: name " + registry +
+                      " in sandbox.network.allowedDomains");
+    auto const within = [](std::string const& path, std::string const& root) {
+        return path == root || path.starts_with(root.ends_with('/') ? root : root + "/");
+    };
+    for (auto const& argument : entry.args) {
+        // Of this machine, and not of the template: what people keep their files in.
+        bool const theirs = within(argument, "/home") || within(argument, "/root") || within(argument, "/Users") ||
+                            within(argument, "/mnt") || within(argument, "/media") || within(argument, "/srv");
+        if (!theirs) continue;
+        auto const covers = [&](std::string const& root) { return within(argument, root); };
+        auto const& s = entry.sandbox;
+        if (std::any_of(s.allow_read.begin(), s.allow_read.end(), covers) ||
+            std::any_of(s.allow_write.begin(), s.allow_write.end(), covers))
+            continue;
+        out.push_back("argument " + argument + " is not visible inside: name it in sandbox.filesystem.allowRead or allowWrite");
+    }
+    return out;
+}
+
 int merge(Options const& o, std::string const& other, std::string const& name, bool insecure) {
     auto const path = servers_file(o);
     std::string ours;
@@ -81,8 +110,10 @@ int merge(Options const& o, std::string const& other, std::string const& name, b
     for (auto const& entry : file->servers) {
         if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
         if (!entry.problem.empty()) std::printf("%s\n", entry.problem.c_str());
+        auto const found = doubts(entry);
+        for (auto const& doubt : found) std::printf("%s: %s\n", entry.name.c_str(), doubt.c_str());
         if (entry.problem.empty() && entry.kind == config::ServerEntry::Kind::stdio &&
-            entry.sandbox.allowed_domains.empty())
+            entry.sandbox.allowed_domains.empty() && found.empty())
             std::printf(
                 "%s: has no network; name the hosts that it needs in sandbox.network.allowedDomains\n",
                 entry.name.c_str());
@@ -101,6 +132,7 @@ int check(Options const& o) {
             continue;
         }
         for (auto const& note : entry.notes) std::printf("%s\n", note.c_str());
+        for (auto const& doubt : doubts(entry)) std::printf("%s: %s\n", entry.name.c_str(), doubt.c_str());
         char const* how = entry.disabled                                   ? "disabled"
                           : entry.kind != config::ServerEntry::Kind::stdio ? "remote"
                           : entry.isolation == config::ServerEntry::Isolation::sandbox

@@ -40,8 +40,13 @@ std::vector<mcp::Tool> server_tools(servers::Servers& s) {
                       auto const all = s.list();
                       std::string text;
                       for (auto const& one : all) text += line_of(one) + "\n";
+                      Json facts{{"servers", all}};
+                      if (auto const problem = s.file_problem(); !problem.empty()) {
+                          text += problem;
+                          facts["problem"] = problem;
+                      }
                       if (text.empty()) text = "No servers are configured.";
-                      co_return ToolResult::text(text, {{"servers", all}});
+                      co_return ToolResult::text(text, std::move(facts));
                   }));
     tools.push_back(make_tool(
         {.name = "server_status",

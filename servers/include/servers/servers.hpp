@@ -67,6 +67,7 @@ class Servers final : public mcp::Offers {
                                                   mcp::Json context, mcp::Call& call);
 
     // For the operator and for tools.
+    std::string file_problem() const;  ///< why the file as it stands is not in force; "" = it is
     mcp::Json list() const;  ///< array of what `status` says, in brief
     base::Result<mcp::Json> status(std::string const& server) const;
     Task<base::Result<mcp::Json>> restart(std::string server);  ///< starts it, too; waits for the outcome

@@ -8,7 +8,9 @@
 
 #include <base/files.hpp>
 #include <base/ids.hpp>
+#include <base/json.hpp>
 #include <base/syscalls.hpp>
+#include <mcp/toolsets.hpp>
 #include <preview/workspace_backend.hpp>
 
 #include <spdlog/spdlog.h>
@@ -16,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace host {
@@ -63,6 +66,27 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
     return out;
 }
 
+bool is_toolset(std::string_view name) {
+    return std::find(config::kToolsets.begin(), config::kToolsets.end(), name) != config::kToolsets.end();
+}
+
+/// A URL that asks for a toolset which does not exist would quietly lack tools: its requests are refused instead.
+http::Handler only_toolsets_there_are(http::Handler next) {
+    return [next = std::move(next)](http::Request request, http::Reply& reply) -> Task<void> {
+        for (auto const& name : mcp::toolsets_from(request.query)) {
+            if (is_toolset(name)) continue;
+            auto const message = "there is no toolset \"" + base::to_utf8(name.substr(0, 60)) + "\"; there are " +
+                                 config::toolset_names();
+            Json const answer{{"jsonrpc", "2.0"}, {"id", nullptr}, {"error", {{"code", -32600}, {"message", message}}}};
+            http::Fields fields;
+            fields.set("Content-Type", "application/json");
+            (void)co_await reply.send(http::Status::bad_request, std::move(fields), base::dump(answer));
+            co_return;
+        }
+        co_await next(std::move(request), reply);
+    };
+}
+
 servers::Options servers_options(EngineOptions const& o, workspace::Workspaces& workspaces) {
     servers::Options out;
     out.file = o.servers_file.empty() ? o.data_dir + "/servers.json" : o.servers_file;
@@ -105,6 +129,7 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
         if (!std::filesystem::is_directory(settings.templates_dir))
             return base::error(base::errc::unavailable,
                                "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+        if (auto s = check_templates(settings, sandboxes_options.templates); !s) return s.error();
     }
     auto records = registry::Registry::open(io, dir);
     if (!records) return records.error();
@@ -178,6 +203,9 @@ Task<void> Engine::start(Filling filling) {
         }
     for (auto group : {server_tools, search_tools})
         for (auto& tool : group(*servers_)) features.tools.push_back(std::move(tool));
+    for (auto const& tool : features.tools)
+        if (!is_toolset(tool.toolset))
+            throw std::logic_error(tool.name + " is of the toolset " + tool.toolset + ", which nobody can ask for");
     features.resources = resources(*tools_);
     features.prompts = prompts(*tools_);
     features.complete = completion(*tools_, features.prompts);
@@ -272,7 +300,7 @@ std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {
                       {http::Verb::post, http::Verb::get, http::Verb::delete_},
                       http::Access::token,
                       16 << 20,
-                      mcp_->http_handler()});
+                      only_toolsets_there_are(mcp_->http_handler())});
     routes.push_back({"/healthz",
                       {http::Verb::get},
                       http::Access::open,

@@ -19,4 +19,19 @@ std::map<std::string, sandbox::Template> templates_in(std::string const& directo
     return out;
 }
 
+base::Status check_templates(config::Settings const& settings, std::map<std::string, sandbox::Template> const& there) {
+    auto const missing = [&](std::string const& key, std::string const& name) -> base::Status {
+        if (there.contains(name) || !settings.given(key)) return {};
+        std::string names;
+        for (auto const& [known, image] : there) names += (names.empty() ? "" : ", ") + known;
+        return base::error(base::errc::invalid, settings.where(key) + "there is no template named " + name + " in " +
+                                                    settings.templates_dir + ", which holds " +
+                                                    (names.empty() ? "none: run scripts/setup" : names));
+    };
+    if (auto s = missing("default_template", settings.default_template); !s) return s;
+    for (auto const& [name, pool] : settings.pools)
+        if (auto s = missing("pools." + name, name); !s) return s;
+    return {};
+}
+
 }  // namespace host

@@ -1,6 +1,7 @@
 #pragma once
 #include "endpoint.hpp"
 #include "message.hpp"
+#include <mcp/toolsets.hpp>
 
 // HTTP fields that repeat the body (2026-07-28, basic/transports/streamable-http).
 namespace mcp {
@@ -17,8 +18,5 @@ std::optional<RpcError> check_headers(http::Request const&, Message const&, std:
 /// Whether an Accept field takes this media type; an absent field takes all.
 bool accepts(std::string_view accept, std::string_view type);
 bool is_json(std::string_view content_type);
-
-/// ?toolsets=a,b
-std::set<std::string> toolsets_from(std::string_view query);
 
 }  // namespace mcp

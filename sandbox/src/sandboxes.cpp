@@ -160,7 +160,9 @@ void Node::make_shelves() {
 
 base::Error Node::missing(std::string const& template_name, RuntimeKind runtime) const {
     if (!runtime_of(runtime)) return (runtime == RuntimeKind::gvisor ? no_gvisor_ : no_native_).error();
-    return error(errc::not_found, "no template is named " + template_name);
+    std::string names;
+    for (auto const& [name, image] : options_.templates) names += (names.empty() ? "" : ", ") + name;
+    return error(errc::not_found, "no template is named " + template_name + "; there are " + (names.empty() ? "none" : names));
 }
 
 base::Result<Node::LivePtr> Node::watch(Slot slot, SlotRecord record, bool made_by_us) {

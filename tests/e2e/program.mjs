@@ -1,13 +1,14 @@
 // The program around the tools: who may call, what a restart keeps, and its own command line.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { binary } from './lib/berth.mjs';
+import { Berth, binary } from './lib/berth.mjs';
 import { v2 } from './lib/clients.mjs';
+import { groups, loops, mounts, processes, slots } from './lib/remains.mjs';
 import { suite } from './lib/suite.mjs';
 
 const run = promisify(execFile);
@@ -111,6 +112,32 @@ suite((berth) => {
         }
     });
 
+    test('a server with a broken servers.json, stopped by a signal', { timeout: 180_000 }, async (t) => {
+        const own = await Berth.start('', '{ "mcpServers": ');
+        t.after(() => own.stop());
+        await t.test('says what is wrong with the file', async () => {
+            assert.match((await own.tool('servers_list')).problem, /servers\.json:\d+: /);
+            await assert.rejects(own.tool('server_status', { server: 'any' }), /servers\.json:\d+: /);
+        });
+        const { workspace_id } = await own.tool('workspace_create', { files: { 'kept.txt': 'kept\n' } });
+        await own.tool('run_command', { workspace_id, command: 'sleep 600', background: true });
+        own.process.kill('SIGTERM');
+        await own.ended;
+        await t.test('leaves its sandboxes for the next one', () => {
+            assert.notDeepEqual(processes(own.data), []);
+            assert.ok(slots(own.data).length > 0);
+        });
+        await t.test('or for berth down, which ends them all without a server', async () => {
+            assert.match((await run(binary, ['down', '--data', own.data])).stdout, /no server ran/);
+            for (const look of [processes, mounts, loops, groups, slots]) assert.deepEqual(look(own.data), [], look.name);
+        });
+        await t.test('and keeps files', async () => {
+            own.configure({});
+            await own.serve();
+            assert.equal((await own.tool('run_command', { workspace_id, command: 'cat kept.txt' })).output, 'kept\n');
+        });
+    });
+
     test('what operators ask', async (t) => {
         await t.test('health, readiness and metrics', async () => {
             for (const path of ['healthz', 'readyz']) {
@@ -124,6 +151,23 @@ suite((berth) => {
         await t.test('its version and its help', async () => {
             assert.match((await run(binary, ['--version'])).stdout, /\d+\.\d+/);
             assert.match((await run(binary, ['--help'])).stdout, /serve/);
+            for (const option of ['--data', '--listen', '--config', '--servers']) {
+                assert.match((await run(binary, ['serve', '--help'])).stdout, new RegExp(`^ +${option} `, 'm'));
+            }
+        });
+        await t.test('toolsets that do not exist, and hear which do', async () => {
+            const answer = await fetch(`${berth().url}?toolsets=core,bogus`, { method: 'POST', headers: {
+                Authorization: `Bearer ${berth().token}`, 'Content-Type': 'application/json',
+                Accept: 'application/json, text/event-stream',
+            }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }) });
+            assert.equal(answer.status, 400);
+            assert.match((await answer.json()).error.message, /bogus.*community, core, files/);
+        });
+        await t.test('nothing of a template that is not there, which stops the start', async () => {
+            const config = join(berth().directory, 'wrong.yaml');
+            writeFileSync(config, '\ndefault_template: bogus\n');
+            const args = ['serve', '--data', join(berth().directory, 'wrong'), '--listen', '127.0.0.1:0', '--config', config];
+            await assert.rejects(run(binary, args), ({ stderr }) => /wrong\.yaml:2: default_template: .*bogus.*base/.test(stderr));
         });
         await t.test('a tool, from the command line', async () => {
             const tool = async (name, args) =>

@@ -54,7 +54,9 @@ int tool(Options const& o) {
                                   {"_meta",
                                    {{"io.modelcontextprotocol/protocolVersion", "2026-07-28"},
                                     {"io.modelcontextprotocol/clientCapabilities", base::Json::object()}}}}}};
-    auto answer = ask(o.data, "/mcp?toolsets=core,files,lifecycle,preview,community,servers,search", base::dump(request));
+    std::string toolsets;
+    for (auto const name : config::kToolsets) toolsets.append(toolsets.empty() ? "" : ",").append(name);
+    auto answer = ask(o.data, "/mcp?toolsets=" + toolsets, base::dump(request));
     if (!answer) return fail(answer.error().message());
     std::string text = *answer;
     if (text.starts_with("data:") || text.find("\ndata:") != text.npos) {  // the last event of a stream

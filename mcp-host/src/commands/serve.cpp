@@ -1,6 +1,8 @@
+#include "../reach.hpp"
 #include "../stdio_socket.hpp"
 #include "commands.hpp"
 
+#include <base/files.hpp>
 #include <base/syscalls.hpp>
 
 #include <spdlog/spdlog.h>
@@ -14,10 +16,6 @@
 
 namespace host {
 namespace {
-
-bool loopback(std::string const& address) {
-    return address == "127.0.0.1" || address == "::1" || address == "localhost";
-}
 
 /// The directory's owner reads; members of the group `berth`, where there is one, reach the sockets in it, whose own
 /// mode admits them.
@@ -68,7 +66,7 @@ int serve(Options const& o, config::Settings settings) {
         listen.port = static_cast<std::uint16_t>(port);
     }
     bool const tls = !listen.tls_certificate.empty();
-    if (!o.on_demand && !loopback(listen.address) && !tls && !listen.insecure_plain_http)
+    if (!o.on_demand && !is_loopback(listen.address) && !tls && !listen.insecure_plain_http)
         return fail(
             "refusing to listen on " + listen.address +
             " without TLS: set listen.tls_certificate and listen.tls_key (or listen.insecure_plain_http)");
@@ -100,8 +98,7 @@ int serve(Options const& o, config::Settings settings) {
     auto run = [&]() -> base::Task<void> {
         co_await engine->start(o.on_demand ? Engine::Filling::at_first_call : Engine::Filling::at_start);
         http::GateOptions gate;
-        gate.hosts = listen.hosts;
-        for (auto const* h : {"localhost", "127.0.0.1", "[::1]"}) gate.hosts.push_back(h);
+        gate.hosts = admitted_hosts(listen);
         gate.origins = listen.origins;
         gate.authenticate = [&](std::string_view given) -> std::optional<http::Principal> {
             if (!engine->token().matches(given)) return std::nullopt;
@@ -120,16 +117,15 @@ int serve(Options const& o, config::Settings settings) {
             if (!done) throw std::runtime_error(done.error().message());
         };
         auto const data = std::filesystem::absolute(o.data).string();
-        std::string base_url;  // as clients reach it, "" for the sockets alone
+        std::string own, handed_out;  // as it listens, and as clients reach it; "" for the sockets alone
         if (!o.on_demand) {
             auto bound = server->listen(listen.address, listen.port, files);
             if (!bound) throw std::runtime_error(bound.error().message());
-            bool const named = !loopback(listen.address) && !listen.hosts.empty();
-            base_url = (tls ? "https://" : "http://") + (named ? listen.hosts.front() : listen.address) + ":" +
-                       std::to_string(bound->port());
+            own = own_url(listen, bound->port());
+            handed_out = public_url(listen, bound->port());
         }
-        must(open_previews(*server, *engine, settings.previews, base_url));
-        engine->transfers().reached_at(base_url, data + "/berth.sock");
+        must(open_previews(*server, *engine, settings.previews, own));
+        engine->transfers().reached_at(handed_out, data + "/berth.sock");
         auto const* const members = ::getgrnam("berth");
         must(admit_group(data, members));
         must(server->listen_unix(data + "/berth.sock", members ? "berth" : ""));
@@ -148,7 +144,9 @@ int serve(Options const& o, config::Settings settings) {
             must(turn_to_log(data + "/stdio.log"));
             spdlog::info("serving the stdio clients of {}", data);
         } else {
-            spdlog::info("serving on {}/mcp; the token is in {}/token", base_url, data);
+            must(base::replace_file(data + "/url", handed_out + "\n", 0644));
+            spdlog::info("serving on {}/mcp; the token is in {}/token", handed_out, data);
+            if (auto const warning = unreachable(listen); !warning.empty()) spdlog::warn("{}", warning);
         }
     };
     asio::co_spawn(io, run(), [&](std::exception_ptr e) {

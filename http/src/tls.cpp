@@ -1,5 +1,7 @@
 #include "tls.hpp"
 
+#include <http/tls_check.hpp>
+
 #include <openssl/ssl.h>
 
 namespace http {
@@ -33,6 +35,11 @@ base::Result<std::shared_ptr<asio::ssl::context>> make_context(TlsFiles const& f
 }
 
 }  // namespace
+
+base::Status check_tls(TlsFiles const& files) {
+    auto context = make_context(files);
+    return context ? base::Status() : base::Status(context.error());
+}
 
 bool Certificate::Stamp::operator==(Stamp const& other) const {
     for (int i = 0; i < 2; ++i) {

@@ -139,7 +139,8 @@ std::vector<Finding> templates(Options const& options) {
         if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (name == "host" && ::stat(image.rootfs.c_str(), &st) == 0))
             out.push_back(good("template " + name, image.rootfs));
         else
-            out.push_back(bad("template " + name, "no root file system at " + image.rootfs, "run scripts/setup-template " + name));
+            out.push_back(bad("template " + name, "no root file system at " + image.rootfs,
+                              name == "base" ? "run scripts/setup-template" : "put one there: see templates_dir in docs/config.md"));
     }
     return out;
 }

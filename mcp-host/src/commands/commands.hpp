@@ -12,6 +12,7 @@ namespace host {
 struct Options {
     std::string command, data = kDefaultData, listen, config;
     std::string servers;     ///< servers.json; "" = DATA/servers.json
+    bool help = false;
     bool on_demand = false;  ///< serve: for `berth stdio` clients only, and no longer than they stay
     std::vector<std::string> rest;
 };

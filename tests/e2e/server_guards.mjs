@@ -61,7 +61,8 @@ suite((berth) => {
         });
         await t.test('maxConcurrentCalls: a waiting call that is given up takes no turn', async () => {
             const gone = new AbortController();
-            const first = [client.call('few__hold', { ms: 800 }), client.call('few__hold', { ms: 800 })];
+            const first = [client.call('few__hold', { ms: 1500 }), client.call('few__hold', { ms: 1500 })];
+            await until('both turns are taken', async () => (await berth().tool('server_status', { server: 'few' })).in_flight === 2);
             const waiting = client.call('few__hold', { ms: 1 }, gone.signal).then(() => 'answered', () => 'given up');
             setTimeout(() => gone.abort(), 200);
             assert.equal(await waiting, 'given up');

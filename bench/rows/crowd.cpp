@@ -60,13 +60,14 @@ Outcome play(ServerUnderTest const& server, std::vector<Request> const& requests
     std::atomic<std::size_t> next{0};
     auto const began = Clock::now();
     auto const lane = [&] {
-        auto client = server.connect();
+        std::unique_ptr<McpClient> client;
         for (auto i = next++; i < requests.size() && !interrupted(); i = next++) {
             auto const due = began + requests[i].at;
             std::this_thread::sleep_until(due);
             base::Json const file = {{"workspace_id", workspaces[requests[i].whom].id()},
                                      {"path", "/etc/debian_version"}};  // which only the guest can read
             try {
+                if (!client) client = server.connect();
                 (void)client->call("read_file", file);
                 auto const took = Clock::now() - due;
                 std::lock_guard const held(guard);
@@ -74,7 +75,7 @@ Outcome play(ServerUnderTest const& server, std::vector<Request> const& requests
             } catch (Failure const& e) {
                 std::lock_guard const held(guard);
                 if (out.refused++ == 0) out.reason = e.what();
-                client = server.connect();
+                client.reset();
             } catch (Interrupted const&) {
                 return;
             }

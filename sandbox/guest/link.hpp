@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <string>
@@ -24,23 +23,26 @@ class Link {
 
     std::function<void(std::uint32_t id, Json request, std::string_view raw)> on_request;
     std::function<void(protocol::Frame const&)> on_stream;
+    std::function<void()> on_parsed;      ///< all frames that have come so far were handed on
     std::function<void()> on_attach;      ///< a new server: forget whom the old one left waiting
     std::function<void()> on_drained;     ///< the queue fell below kLowWater again
 
+    /// Leaves at once, with all that waited before it.
     void reply(std::uint32_t id, Json const& body, std::string_view raw = {});
     void fail(std::uint32_t id, char const* code, std::string const& message);
+    /// Leaves before the loop waits again, in one write with what other streams have to say.
     void send(protocol::Kind, std::uint32_t id, std::string_view payload = {});
     /// Streams hold back while true, so that the queue holds answers and little else.
-    bool congested() const { return queued_ > kLowWater; }
+    bool congested() const { return queue_.size() - sent_ > kLowWater; }
 
   private:
     static constexpr std::size_t kLowWater = 256 * 1024;
+    static constexpr std::size_t kKept = 512 * 1024;      // of an empty queue's memory
 
     void readable(std::uint32_t events);
     void parse();
     void attach(std::string_view nonce);
     void message(protocol::Frame const&);
-    void push(std::string frame);
     void flush();
 
     Loop& loop_;
@@ -48,9 +50,9 @@ class Link {
     std::string buffer_;
     std::map<std::uint32_t, std::string> partial_;
     std::size_t partial_bytes_ = 0;
-    std::deque<std::string> queue_;
-    std::size_t sent_ = 0;                // of the front
-    std::size_t queued_ = 0;
+    std::string queue_;
+    std::size_t sent_ = 0;                // of its front
+    bool blocked_ = false;                // the FIFO is full: readiness flushes
 };
 
 }  // namespace guest

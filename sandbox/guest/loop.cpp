@@ -84,7 +84,9 @@ int Loop::run_timers() {
 void Loop::run() {
     epoll_event events[64];
     for (;;) {
-        int const n = ::epoll_wait(epoll_, events, 64, run_timers());
+        int const limit = run_timers();
+        if (before_waiting_) before_waiting_();
+        int const n = ::epoll_wait(epoll_, events, 64, limit);
         if (n < 0 && errno != EINTR) std::abort();
         for (int i = 0; i < n; ++i) {
             auto const it = watches_.find(static_cast<int>(events[i].data.u64 & 0xffff'ffff));

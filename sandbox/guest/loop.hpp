@@ -25,6 +25,8 @@ class Loop {
     void forget(int fd);                    ///< before the descriptor is closed; unknown ones are fine
     TimerId after(std::int64_t ms, std::function<void()>);
     void cancel(TimerId&);                  ///< and clears it; one that fired or was never set is fine
+    /// Called each time before the loop waits for something to happen.
+    void before_waiting(std::function<void()> action) { before_waiting_ = std::move(action); }
     [[noreturn]] void run();
 
   private:
@@ -37,6 +39,7 @@ class Loop {
     int run_timers();                       // milliseconds to the next one, -1 without
 
     int epoll_;
+    std::function<void()> before_waiting_;
     std::uint32_t generation_ = 0;
     std::uint64_t timer_serial_ = 0;
     std::unordered_map<int, std::shared_ptr<Watch>> watches_;

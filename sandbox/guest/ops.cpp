@@ -104,6 +104,7 @@ Guest::Guest(SetupOptions options, int in, int out)
         streams_.close_all();
         streams_.accept_again();
     };
+    link_.on_parsed = [this] { streams_.pump_touched(); };
     link_.on_drained = [this] { streams_.resume(); };
 
     sigset_t set;

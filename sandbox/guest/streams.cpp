@@ -20,7 +20,7 @@ namespace {
 using protocol::Kind;
 
 constexpr std::size_t kMaxStreams = 1024;
-constexpr std::size_t kChunk = 32 * 1024;
+constexpr std::size_t kChunk = protocol::kMaxFromGuest - protocol::kHeaderBytes;
 
 void send_quickly(int fd) {
     int const on = 1;
@@ -33,7 +33,8 @@ Streams::Streams(Loop& loop, Link& link) : loop_(loop), link_(link) {}
 
 void Streams::connect(std::uint32_t request, Json const& j) {
     int const port = j.value("port", 0);
-    if (port < 1 || port > 65535) return link_.fail(request, "invalid", "no such port: " + std::to_string(port));
+    if (port < 1 || port > 65535)
+        return link_.fail(request, "invalid", "no such port: " + std::to_string(port));
     if (streams_.size() >= kMaxStreams) return link_.fail(request, "busy", "too many connections");
     auto s = std::make_shared<Stream>();
     s->id = request;
@@ -41,7 +42,8 @@ void Streams::connect(std::uint32_t request, Json const& j) {
     s->connecting = true;
     streams_[s->id] = s;
     if (!dial(s, false) && !dial(s, true)) {
-        link_.fail(request, "unavailable", "connect to port " + std::to_string(port) + ": " + std::strerror(errno));
+        link_.fail(request, "unavailable",
+                   "connect to port " + std::to_string(port) + ": " + std::strerror(errno));
         streams_.erase(request);
     }
 }
@@ -81,7 +83,8 @@ void Streams::connected(Ptr const& s) {
         loop_.forget(s->fd);
         ::close(std::exchange(s->fd, -1));
         if (!s->second_try && dial(s, true)) return;
-        link_.fail(s->id, "unavailable", "connect to port " + std::to_string(s->port) + ": " + std::strerror(error));
+        link_.fail(s->id, "unavailable",
+                   "connect to port " + std::to_string(s->port) + ": " + std::strerror(error));
         streams_.erase(s->id);
         return;
     }
@@ -110,6 +113,7 @@ void Streams::attach(std::uint32_t request, Json const& j) {
     parked_.erase(it);
     s->id = request;
     s->credit = protocol::kWindow;
+    s->to_grant = 0;
     s->inherited = static_cast<std::uint32_t>(s->pending.size());
     streams_[s->id] = s;
     loop_.watch(s->fd, 0, [this, weak = std::weak_ptr(s)](std::uint32_t events) {
@@ -154,9 +158,11 @@ void Streams::accept_some() {
     for (int turn = 0; turn < 16; ++turn) {
         int const fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
-        if (fd < 0 && errno != EAGAIN) {         // out of descriptors: readiness would spin
+        if (fd < 0 && errno != EAGAIN) {  // out of descriptors: readiness would spin
             loop_.change(listener_, 0);
-            loop_.after(200, [this] { if (listener_ >= 0) loop_.change(listener_, EPOLLIN); });
+            loop_.after(200, [this] {
+                if (listener_ >= 0) loop_.change(listener_, EPOLLIN);
+            });
         }
         if (fd < 0) return;
         if (streams_.size() >= kMaxStreams) {
@@ -190,6 +196,8 @@ void Streams::pump_out(Ptr const& s) {
         if (n > 0) {
             s->credit -= static_cast<std::uint32_t>(n);
             link_.send(Kind::data, s->id, {chunk, static_cast<std::size_t>(n)});
+            if (static_cast<std::size_t>(n) < sizeof chunk)
+                break;  // all there was; more makes it readable again
         } else if (n == 0) {
             s->read_ended = true;
             link_.send(Kind::shut, s->id);
@@ -206,17 +214,20 @@ void Streams::pump_in(Ptr const& s) {
     std::size_t sent = 0;
     while (sent < s->pending.size()) {
         ssize_t const n = ::send(s->fd, s->pending.data() + sent, s->pending.size() - sent, MSG_NOSIGNAL);
-        if (n >= 0) sent += static_cast<std::size_t>(n);
-        else if (errno == EAGAIN) break;
-        else if (errno != EINTR) return drop(s, true);
+        if (n >= 0)
+            sent += static_cast<std::size_t>(n);
+        else if (errno == EAGAIN)
+            break;
+        else if (errno != EINTR)
+            return drop(s, true);
     }
     s->pending.erase(0, sent);
-    auto const old = std::min<std::size_t>(sent, s->inherited);     // nobody here waits for its room
+    auto const old = std::min<std::size_t>(sent, s->inherited);  // nobody here waits for its room
     s->inherited -= static_cast<std::uint32_t>(old);
-    sent -= old;
-    if (sent > 0 && !s->closing) {
+    s->to_grant += static_cast<std::uint32_t>(sent - old);
+    if (s->to_grant >= protocol::kWindow / 4 && !s->closing) {
         std::string credit;
-        protocol::store32(credit, static_cast<std::uint32_t>(sent));
+        protocol::store32(credit, std::exchange(s->to_grant, 0));
         link_.send(Kind::credit, s->id, credit);
     }
     if (s->pending.empty() && s->write_ended && !s->write_closed) {
@@ -246,14 +257,16 @@ void Streams::drop(Ptr const& s, bool tell) {
 
 void Streams::frame(protocol::Frame const& frame) {
     auto const it = streams_.find(frame.id);
-    if (it == streams_.end()) return;            // crossed with our close
+    if (it == streams_.end()) return;  // crossed with our close
     auto const s = it->second;
     switch (frame.kind) {
         case Kind::data:
-            if (s->write_ended || s->closing || s->pending.size() + frame.payload.size() > protocol::kWindow + s->inherited)
+            if (s->write_ended || s->closing ||
+                s->pending.size() + s->to_grant + frame.payload.size() > protocol::kWindow + s->inherited)
                 return drop(s, true);
             s->pending.append(frame.payload);
-            if (!s->connecting) pump_in(s);
+            if (!s->touched) touched_.push_back(s);
+            s->touched = true;
             return;
         case Kind::credit:
             if (frame.payload.size() != 4) return;
@@ -267,7 +280,15 @@ void Streams::frame(protocol::Frame const& frame) {
             s->closing = true;
             if (s->connecting) return drop(s, false);
             return pump_in(s);
-        default: return;
+        default:
+            return;
+    }
+}
+
+void Streams::pump_touched() {
+    for (auto const& s : std::exchange(touched_, {})) {
+        s->touched = false;
+        if (s->fd >= 0 && !s->connecting) pump_in(s);
     }
 }
 
@@ -280,6 +301,7 @@ void Streams::close_all() {
 }
 
 int Streams::quiesce() {
+    pump_touched();
     if (listener_ >= 0) loop_.change(listener_, 0);
     int count = 0;
     auto const all = std::exchange(streams_, {});

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace guest {
 
@@ -23,7 +24,8 @@ class Streams {
     /// Listens on 127.0.0.1, or no longer. 0 takes a free port. Returns the port, or -1 with errno.
     int listen(int port);
     void close_listener();
-    void frame(protocol::Frame const&);
+    void frame(protocol::Frame const&);                     ///< data waits for `pump_touched`
+    void pump_touched();                                    ///< hands on what the frames since then brought
     void close_all();                                       ///< their server is gone
     /// Closes all but programs' stdin and stdout, whose streams alone end, and those who connect from now on wait in the listener's queue until `accept_again`. Returns how many.
     int quiesce();
@@ -41,6 +43,8 @@ class Streams {
         int port = 0;
         std::uint32_t credit = protocol::kWindow;   // what the server can take
         std::string pending;                 // for the program; within the window we granted
+        std::uint32_t to_grant = 0;          // passed on, not yet returned as credit
+        bool touched = false;                // among `touched_`
         bool read_ended = false;             // shut was sent
         bool write_ended = false;            // shut came: the program sees end of file after `pending`
         bool write_closed = false;
@@ -63,6 +67,7 @@ class Streams {
     int listener_ = -1, port_ = -1;
     std::uint32_t next_id_ = 0;
     std::map<std::uint32_t, Ptr> streams_;
+    std::vector<Ptr> touched_;               // have data of this turn
     std::map<std::string, Ptr> parked_;      // by program, without a stream just now
 };
 

@@ -106,8 +106,10 @@ void Channel::Impl::on_stream_frame(protocol::Frame const& frame) {
             if (state->ended || state->received.size() - state->consumed + state->to_grant + frame.payload.size() >
                                     protocol::kWindow)
                 return fail("the guest sent more than a stream's window");
-            state->received.erase(0, state->consumed);
-            state->consumed = 0;
+            if (state->consumed > state->received.size() / 2) {      // else moving the rest costs more than it frees
+                state->received.erase(0, state->consumed);
+                state->consumed = 0;
+            }
             state->received.append(frame.payload);
             state->readable.cancel();
             return;

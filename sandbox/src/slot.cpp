@@ -2,6 +2,7 @@
 
 #include "mounts.hpp"
 
+#include <sandbox/protocol.hpp>
 #include <base/files.hpp>
 #include <base/ids.hpp>
 #include <base/json.hpp>
@@ -77,6 +78,8 @@ base::Result<std::pair<base::UniqueFd, base::UniqueFd>> Slot::open_fifos() const
     if (!in) return in.error();
     auto out = base::sys::open(path("out"), O_RDWR | O_NOFOLLOW | O_NONBLOCK);
     if (!out) return out.error();
+    // Room for a stream's whole window, so that neither side stops for each other's turn. As it was is enough to work.
+    for (int fd : {in->get(), out->get()}) (void)::fcntl(fd, F_SETPIPE_SZ, static_cast<int>(protocol::kWindow));
     return std::pair(std::move(*in), std::move(*out));
 }
 

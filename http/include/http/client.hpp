@@ -71,7 +71,7 @@ class Client {
   public:
     using Connect = std::function<base::Task<base::Result<std::unique_ptr<ByteStream>>>()>;
     struct Options {
-        std::size_t max_idle = 16;
+        std::size_t max_idle = 64;
         base::milliseconds idle_limit{4'000};   ///< Node's servers close after 5 s
         ClientLimits limits;
     };

@@ -30,7 +30,7 @@ inline constexpr std::size_t kMaxToGuest = 4096;
 inline constexpr std::size_t kMaxFromGuest = 64 * 1024;
 inline constexpr std::size_t kMaxMessage = (32 << 20) + (1 << 20);   // a file of 32 MiB and its JSON
 inline constexpr std::size_t kMaxJson = 4 << 20;
-inline constexpr std::uint32_t kWindow = 64 * 1024;                  // initial credit of each direction of a stream
+inline constexpr std::uint32_t kWindow = 256 * 1024;                 // initial credit of each direction of a stream
 inline constexpr std::size_t kNonceBytes = 16;
 inline constexpr std::string_view kSyncMagic = "\xB1" "BERTH\xB1\n";
 
@@ -83,14 +83,18 @@ inline bool split_message(std::string_view message, std::string_view& json, std:
     return true;
 }
 
-inline std::string make_frame(Kind kind, std::uint32_t id, std::string_view payload, bool more = false) {
-    std::string out;
-    out.reserve(kHeaderBytes + payload.size());
+inline void append_frame(std::string& out, Kind kind, std::uint32_t id, std::string_view payload, bool more = false) {
     store32(out, static_cast<std::uint32_t>(payload.size()));
     out.push_back(static_cast<char>(kind));
     out.push_back(static_cast<char>(more ? kMore : 0));
     store32(out, id);
     out.append(payload);
+}
+
+inline std::string make_frame(Kind kind, std::uint32_t id, std::string_view payload, bool more = false) {
+    std::string out;
+    out.reserve(kHeaderBytes + payload.size());
+    append_frame(out, kind, id, payload, more);
     return out;
 }
 

@@ -107,6 +107,7 @@ pid_t ServerUnderTest::pid() const {
 
 std::string ServerUnderTest::metric(std::string const& name) const {
     throw_if_interrupted();
+    watch_->renew();    // it may have rested for longer than the server keeps a connection
     watch_->send(watch_->compose("GET", "/metrics", {"Authorization: Bearer " + token_}, ""));
     auto const answer = watch_->receive();
     auto const at = answer.body.find("\n" + name);

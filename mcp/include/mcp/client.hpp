@@ -130,7 +130,7 @@ struct ClientOptions {
     Json client_info;                       ///< Implementation: {name, version, title?...}
     Json capabilities = Json::object();     ///< ClientCapabilities, honest: what ClientEvents::ask answers
     std::optional<Era> era;                 ///< known from before (cached); nothing = find out, modern first
-    base::milliseconds probe_limit{5'000};  ///< lines: silence on server/discover that means legacy
+    base::milliseconds probe_limit{10'000}; ///< lines, from the start of the program: silence on server/discover that means legacy
     base::milliseconds open_limit{60'000};  ///< the whole opening
     base::milliseconds request_limit{60'000};
     base::milliseconds request_hard_limit{3'600'000};  ///< whatever progress says

@@ -54,7 +54,7 @@ class Node : public std::enable_shared_from_this<Node> {
         std::deque<std::shared_ptr<Waiter>> waiters;
         std::deque<LivePtr> blank;               // frozen
         int booting = 0, making = 0, failures = 0;
-        pool::TimePoint retry_at{};
+        pool::TimePoint retry_at{}, bare_since{};
     };
     static constexpr std::size_t kMaxWaiters = 256;
 

@@ -55,8 +55,10 @@ Step decide(std::vector<Shelf> const& shelves, Situation const& s) {
     for (std::size_t i = 0; i < shelves.size() && free > 0 && room > 0 && step.boots.empty(); ++i) {
         auto const& shelf = shelves[i];
         if (shelf.blank + shelf.making >= shelf.target.blank) continue;
-        // Claims that never pause must not keep the last one away for ever: a wake without one takes as long again.
-        auto const due = shelf.blank + shelf.making == 0 ? shelf.retry_at : std::max(shelf.retry_at, s.last_claim + kQuiet);
+        // A wake that has to make its own takes as long again.
+        auto quiet = s.last_claim + kQuiet;
+        if (shelf.blank + shelf.making == 0) quiet = std::min(quiet, shelf.bare_since + kBare);
+        auto const due = std::max(shelf.retry_at, quiet);
         if (due > s.now) {
             later(due);
             continue;

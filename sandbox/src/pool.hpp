@@ -21,6 +21,7 @@ struct Shelf {
     int failures = 0;                            ///< boots in a row
     TimePoint retry_at{};                        ///< after a failed boot
     int blank = 0, making = 0;                   ///< for restores: in stock, and on their way there
+    TimePoint bare_since{};                      ///< when the last blank was taken
 };
 
 struct Situation {
@@ -44,5 +45,6 @@ Step decide(std::vector<Shelf> const& shelves, Situation const& s);
 base::milliseconds back_off(int failures, double jitter);
 
 inline constexpr base::milliseconds kQuiet{250};    // in which the first commands of a new workspace run
+inline constexpr base::milliseconds kBare{1'000};   // claims that never pause put the next blank off for no longer, once none is left
 
 }  // namespace sandbox::pool

@@ -52,6 +52,7 @@ Node::LivePtr Node::pop_blank(Shelf& shelf) {
     while (!shelf.blank.empty()) {
         auto live = std::move(shelf.blank.front());
         shelf.blank.pop_front();
+        if (shelf.blank.empty()) shelf.bare_since = base::Clock::now();
         if (live->alive() && !live->doomed()) return live;
         discard(std::move(live));
     }
@@ -175,6 +176,7 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
         if (!destroyed) last_boot_error_ = destroyed.error().message();
         co_return outcome.error();
     }
+    last_claim_ = base::Clock::now();            // the quiet is for what its callers do now
     out.sandbox = one;
     co_return out;
 }

@@ -212,7 +212,7 @@ void Node::pump() {
     for (auto const& s : shelves_)
         shelves.push_back({s.target, static_cast<int>(s.awake.size()), static_cast<int>(s.frozen.size()), s.booting,
                            static_cast<int>(s.waiters.size()), s.failures, s.retry_at, static_cast<int>(s.blank.size()),
-                           s.making});
+                           s.making, s.bare_since});
     pool::Situation now;
     now.now = base::Clock::now();
     now.last_claim = last_claim_;

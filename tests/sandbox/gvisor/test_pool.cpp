@@ -89,6 +89,17 @@ TEST_CASE("what to boot") {
         s.filling = false;
         CHECK(decide({full}, s).blanks.empty());
     }
+    SUBCASE("once no blank is left, claims that never pause put the next one off by a second and no more") {
+        auto bare = shelf(4, 4);
+        bare.target.blank = 1;
+        bare.bare_since = kNow - 500ms;
+        auto s = filling();
+        s.last_claim = kNow - 1ms;
+        CHECK(decide({bare}, s).blanks.empty());
+        CHECK(decide({bare}, s).look_again == s.last_claim + kQuiet);
+        bare.bare_since = kNow - kBare;
+        CHECK(decide({bare}, s).blanks == Boots{0});
+    }
     SUBCASE("not before a failed template's time, but others go on") {
         auto broken = shelf(4, 0);
         broken.failures = 1;

@@ -1,5 +1,5 @@
 // What a server could mix up or keep: answers of clients that chose the same ids, work that nobody waits for any more, and
-// messages that are none. Through the real program, both transports and both eras.
+// messages that are none. Through the real program, both transports and both eras. ROUNDS sets how many calls are taken back twice.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Berth, missing } from './lib/berth.mjs';
@@ -10,6 +10,7 @@ import { HttpClient, StdioClient, callMessage } from './lib/wire.mjs';
 const MiB = 1 << 20;
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
 const random = randomFrom(seed);
+const rounds = Number(process.env.ROUNDS ?? 300);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Looks until it is true; a minute is the most that anything may take. */
@@ -231,9 +232,9 @@ test(`cancellations at random times leave nothing behind (SEED=${seed})`, { skip
             processes: processes(`${berth.data}/sandboxes`).length,
         };
     };
-    const first = await round(300);     // fills caches, pools and the heaps of the threads that work on files
-    const second = await round(300);
-    t.diagnostic(`${JSON.stringify(first)} and after 300 more ${JSON.stringify(second)}`);
+    const first = await round(rounds);  // fills caches, pools and the heaps of the threads that work on files
+    const second = await round(rounds);
+    t.diagnostic(`${JSON.stringify(first)} and after ${rounds} more ${JSON.stringify(second)}`);
     assert.ok(second.descriptors <= first.descriptors + 8, 'descriptors');
     assert.ok(second.memory <= first.memory + 32 * MiB, 'memory');
     assert.ok(second.threads <= first.threads + 4, 'threads');

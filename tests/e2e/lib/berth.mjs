@@ -12,6 +12,14 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export const binary = process.env.BERTH ?? 'build/release/bin/berth';
 
+/** What the suites' workspaces run in, unless they ask for another one: BERTH_RUNTIME=native runs a suite once more on the machine's own kernel. */
+export const runtime = process.env.BERTH_RUNTIME ?? 'gvisor';
+const stocks = {
+    gvisor: 'pools:\n    base:\n        ready: 2\n        awake: 1\n',
+    native: 'pools:\n    base:\n        ready: 0\n        awake: 0\nnative:\n    allow: true\n    templates: [base]\n    ready: 2\n',
+};
+if (!stocks[runtime]) throw new Error(`BERTH_RUNTIME is ${runtime}: expected gvisor or native`);
+
 /** Why the tests cannot run here, or ''. Said aloud by the caller: a skipped run proves nothing. */
 export function missing() {
     if (process.getuid() !== 0) return 'this needs root';
@@ -27,12 +35,20 @@ async function freePort() {
     return port;
 }
 
+/** The command on a machine that does not have these files: in a mount namespace of its own, where each is /dev/null, which is no program. */
+export function without(hidden, command) {
+    if (hidden.length === 0) return command;
+    const hide = 'for file in $0; do mount --bind /dev/null "$file" || exit 1; done; exec "$@"';
+    return ['unshare', '--mount', 'sh', '-c', hide, hidden.join(' '), ...command];
+}
+
 export class Berth {
     /** Resolves once the server says that it is ready. `config` is more of berth.yaml than the small stock,
-     *  `servers` what its servers.json holds. */
-    static async start(config = '', servers = undefined) {
+     *  `servers` what its servers.json holds, `machine` what is odd about where it runs: files that are `hidden` from it, its `umask`. */
+    static async start(config = '', servers = undefined, machine = {}) {
         const berth = new Berth();
         berth.config = config;
+        berth.machine = { hidden: [], ...machine };
         berth.directory = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
         berth.data = join(berth.directory, 'data');
         berth.port = await freePort();
@@ -44,6 +60,7 @@ export class Berth {
         }
         try {
             await berth.serve();
+            await berth.#isOf(runtime);
         } catch (error) {
             await berth.stop().catch(() => {});     // the first error is the one that matters
             throw error;
@@ -77,12 +94,13 @@ export class Berth {
 
     /** Starts the server process; it may not be ready for a while. */
     async launch() {
-        const config = join(this.directory, 'berth.yaml');
-        writeFileSync(config, `pools:\n    base:\n        ready: 2\n        awake: 1\n${this.config}`);
-        this.process = spawn(
-            binary,
-            ['serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--config', config],
-            { stdio: ['ignore', 'pipe', 'pipe'] });
+        writeFileSync(this.configFile, `${stocks[runtime]}${this.config}`);
+        const { hidden, umask } = this.machine;
+        const [program, ...args] = without(hidden,
+            [binary, 'serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--config', this.configFile]);
+        const ours = umask === undefined ? undefined : process.umask(umask);    // a child has its parent's
+        this.process = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+        if (ours !== undefined) process.umask(ours);
         for (const stream of [this.process.stdout, this.process.stderr]) {
             stream.on('data', (text) => { this.log = (this.log + text).slice(-64_000); });
         }
@@ -90,6 +108,14 @@ export class Berth {
             this.process.once('error', (error) => { this.log += error; done(error.code); });
             this.process.once('exit', (code, signal) => done(code ?? signal));
         });
+    }
+
+    // A suite that asked for native workspaces proves nothing if it does not get them.
+    async #isOf(kind) {
+        if (kind === 'gvisor') return;
+        const { workspace_id, runtime: got } = await this.tool('workspace_create');
+        if (got !== kind) throw new Error(`workspaces are of ${got}, not of ${kind}`);
+        await this.tool('workspace_delete', { workspace_id });
     }
 
     /** The server dies without a chance to clean up; its sandboxes live on. */
@@ -112,8 +138,13 @@ export class Berth {
 
     get token() { return readFileSync(join(this.data, 'token'), 'utf8').trim(); }
 
+    get configFile() { return join(this.directory, 'berth.yaml'); }
+
     /** argv of a stdio client on a data directory apart from this server, program first. */
-    get stdio() { return [binary, 'stdio', '--data', join(this.directory, 'stdio')]; }
+    get stdio() {
+        const own = [binary, 'stdio', '--data', join(this.directory, 'stdio')];
+        return runtime === 'gvisor' ? own : [...own, '--config', this.configFile];
+    }
 
     /** Ends the server and its sandboxes by its own command, or the hard way; '' or what was wrong. */
     async down() {

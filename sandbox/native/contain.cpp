@@ -1,5 +1,6 @@
 #include "contain.hpp"
 
+#include "id_ranges.hpp"
 #include "namespaces.hpp"
 #include "privileges.hpp"
 #include "root.hpp"
@@ -71,6 +72,7 @@ base::Status run_guest() {
 }
 
 base::Status prepare(Spec const& spec, pid_t pid) {
+    if (auto s = IdRanges(spec.id_ranges).hand_over(spec.first_id, spec.slot, pid); !s) return s;
     if (auto s = map_ids(pid, spec.first_id, Spec::kIds); !s) return s;
     auto users = user_namespace_of(pid);
     if (!users) return users.error();

@@ -21,6 +21,7 @@ struct Spec {
                                                  ///< the sandbox writes over its template in `up`
     std::vector<Bind> binds;
     std::uint32_t first_id = 0;                  ///< of kIds user and group ids of the host, which are 0 to kIds-1 inside
+    std::string id_ranges, slot;                 ///< where ranges are noted (IdRanges), and for whom this one is
     std::string pid_file;                        ///< gets the host's number of process 1, once its program runs
 
     static constexpr std::uint32_t kIds = 65'536;

@@ -1,6 +1,7 @@
 #include "live.hpp"
 
 #include <base/files.hpp>
+#include <base/processes.hpp>
 #include <base/syscalls.hpp>
 
 #include <poll.h>
@@ -65,7 +66,7 @@ base::Result<std::shared_ptr<Live>> Live::attach(asio::io_context& io, base::Blo
     auto pidfd = base::sys::pidfd_open(parts.record.sentry);
     if (!pidfd) return gone();
     // Compared after the descriptor is open: from here on the number cannot pass to another process.
-    if (process_start(parts.record.sentry) != parts.record.sentry_start || parts.record.sentry_start == 0) return gone();
+    if (base::process_start(parts.record.sentry) != parts.record.sentry_start || parts.record.sentry_start == 0) return gone();
     auto fifos = parts.slot.open_fifos();
     if (!fifos) return base::wrap(fifos.error(), "sandbox " + parts.slot.id);
     auto channel = std::make_shared<Channel>(io, std::move(fifos->first), std::move(fifos->second));

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <sstream>
 
 namespace sandbox {
 
@@ -100,23 +99,6 @@ base::Status Slot::mark_paused() const {
 base::Status Slot::unmark_paused() const { return base::sys::unlink(path("paused")); }
 
 bool Slot::paused() const { return ::access(path("paused").c_str(), F_OK) == 0; }
-
-std::uint64_t process_start(pid_t pid) {
-    auto text = base::read_file("/proc/" + std::to_string(pid) + "/stat", 4096);
-    if (!text) return 0;
-    // The name, in parentheses, may hold anything; the start is field 22, the 20th after it.
-    auto const close = text->rfind(')');
-    if (close == text->npos) return 0;
-    std::istringstream fields(text->substr(close + 1));
-    std::string state;
-    fields >> state;
-    if (state == "Z" || state == "X") return 0;
-    std::string skipped;
-    for (int field = 4; field < 22; ++field) fields >> skipped;
-    std::uint64_t start = 0;
-    fields >> start;
-    return start;
-}
 
 base::Status dismantle(Slot const& slot, Cgroup const& cgroup) {
     using namespace std::chrono_literals;

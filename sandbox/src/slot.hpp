@@ -16,7 +16,7 @@ struct SlotRecord {
     std::string template_name, stamp, runtime_build, guest_build;
     std::int64_t created_ms = 0;
     pid_t sentry = 0;                            ///< 0 until it runs
-    std::uint64_t sentry_start = 0;              ///< /proc/PID/stat: tells it from a later process of that number
+    std::uint64_t sentry_start = 0;              ///< base::process_start
     RuntimeKind runtime = RuntimeKind::gvisor;
     bool blank = false;                          ///< made for a restore that is still to come, or to succeed
 };
@@ -51,9 +51,6 @@ struct Slot {
     base::Status unmark_paused() const;
     bool paused() const;
 };
-
-/// 0 when there is no such process.
-std::uint64_t process_start(pid_t pid);
 
 /// Ends what runs in a slot, half-made or running, and takes away its mounts and groups: what is left are its files. Blocks; idempotent.
 base::Status dismantle(Slot const& slot, Cgroup const& cgroup);

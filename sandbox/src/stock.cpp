@@ -2,6 +2,7 @@
 #include "node.hpp"
 
 #include <base/ids.hpp>
+#include <base/processes.hpp>
 #include <base/timeout.hpp>
 
 #include <chrono>
@@ -313,7 +314,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr r
         auto sentry = co_await runtime->boot(slot, how, cgroup.directories(), options_.boot_limit);
         if (sentry) {
             record.sentry = *sentry;
-            record.sentry_start = process_start(*sentry);
+            record.sentry_start = base::process_start(*sentry);
             outcome = slot.write_record(record);
         } else {
             outcome = sentry.error();

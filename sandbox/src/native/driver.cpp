@@ -1,12 +1,12 @@
 #include "driver.hpp"
 
 #include "../template_root.hpp"
-#include "id_ranges.hpp"
 
 #include <base/files.hpp>
 #include <base/launcher.hpp>
 #include <base/syscalls.hpp>
 #include <sandbox/image.hpp>
+#include <id_ranges.hpp>
 #include <idmap.hpp>
 #include <spec.hpp>
 #include <user_namespace.hpp>
@@ -35,7 +35,7 @@ class Driver final : public Runtime {
     bool ends_without_threads() const override { return false; }
 
     base::Status describe(Slot const& slot, Template const& image, std::string const& guest_binary) const override {
-        auto const first = ids_.take(slot);
+        auto const first = ids_.take(slot.directory);
         if (!first) return first.error();
         Spec spec;
         spec.rootfs = image.rootfs;
@@ -44,6 +44,8 @@ class Driver final : public Runtime {
         spec.directory = slot.path("bundle");
         for (auto const& path : borrowed_directories(image)) spec.binds.push_back({path, path});
         spec.first_id = *first;
+        spec.id_ranges = IdRanges::kDirectory;
+        spec.slot = slot.directory;
         spec.pid_file = slot.path("sentry.pid");
         auto fd = base::sys::open(slot.path("native.json"), O_WRONLY | O_CREAT | O_EXCL, 0600);
         if (!fd) return fd.error();
@@ -68,7 +70,7 @@ class Driver final : public Runtime {
 
     void forget(std::string const& id) const override {
         Slot const slot(slots_, id);
-        if (auto const first = ids_.of(slot)) ids_.give_back(first, slot);
+        if (auto const first = ids_.of(slot.directory)) ids_.give_back(first, slot.directory);
     }
     std::vector<std::string> remembered() const override { return ids_.holders(slots_); }
 

@@ -1,5 +1,5 @@
 // What needs no sandbox: who gets which ids, what is told to berth-contain, and that the lists of system calls contradict nothing.
-#include <native/id_ranges.hpp>
+#include <id_ranges.hpp>
 #include <seccomp_policy.hpp>
 #include <spec.hpp>
 
@@ -7,39 +7,64 @@
 #include <testing/io.hpp>
 
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 using namespace sandbox;
 using native::IdRanges;
 
 namespace {
 
-struct Slots {
+struct Ranges {
     testing_support::TemporaryDirectory directory;
     IdRanges ranges{directory.path + "/ids"};
+    std::string const one = "/slots/one", other = "/slots/other";    // seen by nobody: whose they are says the process
 
-    Slot make() const {
-        Slot slot(directory.path + "/slots", Slot::new_id());
-        std::filesystem::create_directories(slot.directory);
-        return slot;
+    std::string link(std::uint32_t first) const { return directory.path + "/ids/" + std::to_string(first); }
+    // All others, as `taken` is.
+    void take_the_rest(std::uint32_t taken) const {
+        auto const claim = std::filesystem::read_symlink(link(taken));
+        for (auto first = IdRanges::kFirst; first < IdRanges::kEnd; first += IdRanges::kIds)
+            if (!std::filesystem::is_symlink(link(first))) std::filesystem::create_symlink(claim, link(first));
+    }
+};
+
+// A process that waits, until the object ends.
+struct Waiting {
+    pid_t pid = ::fork();
+
+    Waiting() {
+        if (pid == 0)
+            for (;;) ::pause();
+    }
+    ~Waiting() { end(); }
+    void end() {
+        if (pid <= 0) return;
+        ::kill(pid, SIGKILL);
+        ::waitpid(std::exchange(pid, 0), nullptr, 0);
     }
 };
 
 }  // namespace
 
 TEST_CASE("ranges of user ids") {
-    Slots slots;
-    auto const one = slots.make(), other = slots.make();
-    auto const first = slots.ranges.take(one), second = slots.ranges.take(other);
+    Ranges r;
+    auto const first = r.ranges.take(r.one), second = r.ranges.take(r.other);
     REQUIRE(first.has_value());
     REQUIRE(second.has_value());
 
@@ -50,35 +75,73 @@ TEST_CASE("ranges of user ids") {
             CHECK(start >= IdRanges::kFirst);
             CHECK(start <= IdRanges::kEnd - IdRanges::kIds);
         }
-        CHECK(slots.ranges.of(one) == *first);
-        CHECK(slots.ranges.of(slots.make()) == 0);
+        CHECK(r.ranges.of(r.one) == *first);
+        CHECK(r.ranges.of("/slots/none") == 0);
     }
     SUBCASE("are known by those who hold them") {
-        auto const held = slots.ranges.holders(slots.directory.path + "/slots");
-        CHECK(std::set(held.begin(), held.end()) == std::set{one.id, other.id});
-        CHECK(slots.ranges.holders("/elsewhere").empty());
+        auto const held = r.ranges.holders("/slots");
+        CHECK(std::set(held.begin(), held.end()) == std::set<std::string>{"one", "other"});
+        CHECK(r.ranges.holders("/elsewhere").empty());
     }
     SUBCASE("are free once given back, by their holder alone") {
-        slots.ranges.give_back(*first, other);
-        CHECK(slots.ranges.of(one) == *first);
-        slots.ranges.give_back(*first, one);
-        CHECK(slots.ranges.of(one) == 0);
+        r.ranges.give_back(*first, r.other);
+        CHECK(r.ranges.of(r.one) == *first);
+        r.ranges.give_back(*first, r.one);
+        CHECK(r.ranges.of(r.one) == 0);
     }
-    SUBCASE("are taken from slots that are gone") {
-        // All others, so that only the one of a slot that is gone is left.
-        for (auto start = IdRanges::kFirst; start < IdRanges::kEnd; start += IdRanges::kIds) {
-            auto const link = slots.directory.path + "/ids/" + std::to_string(start);
-            if (std::filesystem::is_symlink(link)) continue;
-            std::filesystem::create_symlink(one.directory, link);
-        }
-        auto const late = slots.make();
-        auto const refused = slots.ranges.take(late);
+    SUBCASE("are nobody else's while a process answers for them, whoever can see the slot") {
+        Waiting sandbox;
+        REQUIRE(r.ranges.hand_over(*second, r.other, sandbox.pid));
+        r.take_the_rest(*first);
+        auto const refused = r.ranges.take("/slots/late");
         REQUIRE_FALSE(refused.has_value());
         CHECK(base::is(refused.error(), base::errc::limit));
-        std::filesystem::remove(other.directory);
-        auto const again = slots.ranges.take(late);
+        CHECK(r.ranges.of(r.other) == *second);
+
+        sandbox.end();                           // the only one that nobody answers for any more
+        auto const again = r.ranges.take("/slots/late");
         REQUIRE(again.has_value());
         CHECK(*again == *second);
+        // The sandbox that was on its way is told, and must not start with ids of another.
+        auto const late = r.ranges.hand_over(*second, r.other, ::getpid());
+        REQUIRE_FALSE(late.has_value());
+        CHECK(base::is(late.error(), base::errc::stale));
+        r.ranges.give_back(*second, r.other);
+        CHECK(r.ranges.of("/slots/late") == *second);
+    }
+    SUBCASE("of a later process of the same number are free") {
+        std::filesystem::remove(r.link(*second));
+        struct stat pids{};
+        REQUIRE(::stat("/proc/self/ns/pid", &pids) == 0);
+        auto const earlier = std::to_string(pids.st_ino) + " " + std::to_string(::getpid()) + " 1 " + r.other;
+        std::filesystem::create_symlink(earlier, r.link(*second));
+        CHECK(r.ranges.of(r.other) == *second);
+        r.take_the_rest(*first);
+        auto const again = r.ranges.take("/slots/late");
+        REQUIRE(again.has_value());
+        CHECK(*again == *second);
+    }
+    SUBCASE("of a server whose processes cannot be seen from here, or that nobody can read, are taken") {
+        for (char const* text : {"1 2 3 /slots/of a container", "/an earlier build's", "garbage"}) {
+            std::filesystem::remove(r.link(*second));
+            std::filesystem::create_symlink(text, r.link(*second));
+            r.take_the_rest(*first);
+            CHECK_FALSE(r.ranges.take("/slots/late").has_value());
+            CHECK(std::filesystem::read_symlink(r.link(*second)) == text);
+        }
+    }
+    SUBCASE("are for one each when many ask at once") {
+        constexpr int kAsking = 8, kEach = 50;
+        std::vector<std::future<std::vector<std::uint32_t>>> asking;
+        for (int i = 0; i < kAsking; ++i)
+            asking.push_back(std::async(std::launch::async, [&r, i] {
+                std::vector<std::uint32_t> got;
+                for (int n = 0; n < kEach; ++n) got.push_back(r.ranges.take("/slots/" + std::to_string(i * kEach + n)).value());
+                return got;
+            }));
+        std::set<std::uint32_t> all{*first, *second};
+        for (auto& one : asking)
+            for (auto const start : one.get()) CHECK(all.insert(start).second);
     }
 }
 
@@ -90,6 +153,8 @@ TEST_CASE("what berth-contain is told arrives whole") {
     spec.directory = "/d";
     spec.binds = {{"/usr", "/usr"}};
     spec.first_id = IdRanges::kFirst;
+    spec.id_ranges = "/i";
+    spec.slot = "/s";
     spec.pid_file = "/p";
     auto const back = native::spec_from(native::to_json(spec));
     REQUIRE(back.has_value());

@@ -38,7 +38,7 @@ constexpr char const* kProcesses[] = {
     "gettid", "getuid", "ioprio_get", "ioprio_set", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "prlimit64", "set_robust_list",
     "get_robust_list", "set_tid_address", "setfsgid", "setfsuid", "setgid", "setgroups", "setpgid", "setpriority", "setregid",
     "setresgid", "setresuid", "setreuid", "setrlimit", "setsid", "setuid", "times", "vfork", "wait4", "waitid", "arch_prctl",
-    "prctl", "rseq", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"};
+    "prctl", "rseq", "seccomp"};
 
 constexpr char const* kScheduling[] = {
     "getcpu", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getattr", "sched_getparam",
@@ -89,6 +89,7 @@ constexpr Allowed kAllowed[] = {
 
 constexpr char const* kModules[] = {"create_module", "delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load", "reboot"};
 constexpr char const* kKeys[] = {"add_key", "keyctl", "request_key"};
+constexpr char const* kLandlock[] = {"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self"};
 constexpr char const* kUring[] = {"io_uring_enter", "io_uring_register", "io_uring_setup"};
 constexpr char const* kAio[] = {"io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"};
 constexpr char const* kTracing[] = {"bpf", "fanotify_init", "fanotify_mark", "lookup_dcookie", "perf_event_open", "syslog", "userfaultfd"};
@@ -104,6 +105,8 @@ constexpr Denied kDenied[] = {
     {"replacing or extending the kernel", EPERM, kModules},
     // ENOSYS makes libraries do without; EPERM would be reported as a broken system.
     {"the kernel's key store, which no namespace divides", ENOSYS, kKeys},
+    // Nor does /proc show one, so that no image could hold it: a program that had confined itself would wake unconfined, and not know.
+    {"domains that sleep would end; programs take Landlock where it is", ENOSYS, kLandlock},
     {"calls that no filter sees, in code with many past holes; event loops fall back to epoll", ENOSYS, kUring},
     {"requests of which the whole machine has one number (fs.aio-max-nr); databases fall back to threads", ENOSYS, kAio},
     {"programs in the kernel, tracing of all processes, and stopping the kernel in the middle of a copy", EPERM, kTracing},

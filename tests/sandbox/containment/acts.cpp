@@ -166,6 +166,7 @@ constexpr Act kActs[] = {
     {"userfaultfd", [] { return call(SYS_userfaultfd, 0); }},
     {"add a key", [] { return call(SYS_add_key, "user", "x", "y", 1, KEY_SPEC_USER_KEYRING); }},
     {"read a keyring", [] { return call(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 0); }},
+    {"a Landlock domain, which sleep would end", [] { return call(SYS_landlock_create_ruleset, nullptr, 0, 1u /* asks for the version */); }},
     {"load a module", [] { return call(SYS_init_module, nullptr, 0, ""); }},
     {"replace the kernel", [] { return call(SYS_kexec_load, 0, 0, nullptr, 0); }},
     {"reboot", [] { return call(SYS_reboot, 0xfee1dead, 672274793, 0x89abcdef, nullptr); }},

@@ -116,14 +116,16 @@ std::string ServerUnderTest::metric(std::string const& name) const {
     return line.substr(line.rfind(' ') + 1);
 }
 
-int ServerUnderTest::stock() const { return std::stoi(metric("berth_pool_ready{template=\"base\"}")); }
+int ServerUnderTest::stock(std::string const& runtime) const {
+    return std::stoi(metric("berth_pool_ready{template=\"base\",runtime=\"" + runtime + "\"}"));
+}
 std::uint64_t ServerUnderTest::boots() const { return counter("berth_boots_total "); }
 
-void ServerUnderTest::wait_for_stock(int wanted, std::chrono::milliseconds limit) const {
+void ServerUnderTest::wait_for_stock(int wanted, std::chrono::milliseconds limit, std::string const& runtime) const {
     auto const end = Clock::now() + limit;
-    while (stock() < wanted) {
+    while (stock(runtime) < wanted) {
         if (Clock::now() > end)
-            throw Failure("the stock holds " + std::to_string(stock()) + " sandboxes, not " +
+            throw Failure("the stock holds " + std::to_string(stock(runtime)) + " " + runtime + " sandboxes, not " +
                           std::to_string(wanted) + ", after " + std::to_string(limit.count() / 1000) +
                           " s: " + last_words());
         pause(std::chrono::milliseconds(10));

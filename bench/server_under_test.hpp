@@ -33,12 +33,12 @@ class ServerUnderTest {
     std::string const& data() const { return data_; }
     std::uint16_t port() const { return port_; }
     pid_t pid() const;
-    int stock() const;            ///< booted sandboxes in store
+    int stock(std::string const& runtime = "gvisor") const;  ///< booted sandboxes in store
     std::uint64_t boots() const;  ///< since the start
     /// `name` as it begins its line of /metrics, with the blank after it.
     std::uint64_t counter(std::string const& name) const { return std::stoull(metric(name)); }
     /// Until that many are in store. Failure when they are not after `limit`.
-    void wait_for_stock(int wanted, std::chrono::milliseconds limit) const;
+    void wait_for_stock(int wanted, std::chrono::milliseconds limit, std::string const& runtime = "gvisor") const;
 
   private:
     std::string metric(std::string const& name) const;

@@ -266,13 +266,19 @@ std::string Engine::metrics() const {
         "\n# TYPE berth_sandboxes gauge\nberth_sandboxes " + std::to_string(sandboxes_->running()) +
         "\n# TYPE berth_boots_total counter\nberth_boots_total " + std::to_string(sandboxes_->boots()) +
         "\n# TYPE berth_pool_ready gauge\n";
-    for (auto const& [name, stock] : sandboxes_->stock())
-        out += "berth_pool_ready{template=\"" + name + "\"} " + std::to_string(stock.ready) + "\n";
+    for (auto const& [name, stock] : sandboxes_->stock()) {
+        auto const slash = name.find('/');
+        auto const runtime = slash == name.npos ? "gvisor" : name.substr(slash + 1);
+        out += "berth_pool_ready{template=\"" + name.substr(0, slash) + "\",runtime=\"" + runtime + "\"} " + std::to_string(stock.ready) + "\n";
+    }
     out += "# TYPE berth_volumes_ready gauge\nberth_volumes_ready " + std::to_string(volumes_->stocked()) + "\n";
     auto const life = workspaces_->life_counts();
     out += "# TYPE berth_workspaces_by_state gauge\n";
     for (auto const& [state, n] : life.states)
         out += "berth_workspaces_by_state{state=\"" + state + "\"} " + std::to_string(n) + "\n";
+    out += "# TYPE berth_workspaces_by_runtime gauge\n";
+    for (auto const& [runtime, n] : life.runtimes)
+        out += std::string("berth_workspaces_by_runtime{runtime=\"") + sandbox::to_string(runtime) + "\"} " + std::to_string(n) + "\n";
     auto const counter = [&](std::string const& name, std::uint64_t value) {
         out += "# TYPE " + name + " counter\n" + name + " " + std::to_string(value) + "\n";
     };

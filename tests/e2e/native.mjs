@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { Berth, missing } from './lib/berth.mjs';
-import { Sleeper, until } from './lib/sleeper.mjs';
+import { Sleeper, metrics, until } from './lib/sleeper.mjs';
 import { suite } from './lib/suite.mjs';
 
 const config = 'toolsets: [core, files, lifecycle]\nnative:\n    allow: true\n    templates: [base]\n    ready: 2\n';
@@ -58,6 +58,28 @@ suite((berth) => {
         assert.match(await w.run('dmesg'), /gVisor/);
         await w.must('workspace_delete');
         w.close();
+    });
+
+    test('what each runs in is told, and counted', { timeout: 120_000 }, async () => {
+        const w = await Sleeper.create(berth(), { name: 'seen' });
+        const other = await Sleeper.create(berth(), { runtime: 'gvisor' });
+        for (const [one, runtime] of [[w, 'native'], [other, 'gvisor']]) {
+            assert.match((await one.call('workspace_get')).text, new RegExp(`${one.id}: \\w+ \\(${runtime}\\)`));
+            const list = await one.client.call('workspace_list', {});
+            assert.match(list.text, new RegExp(`^${one.id}  \\w+  ${runtime}  `, 'm'));
+            assert.equal(list.structured.workspaces.find((shown) => shown.workspace_id === one.id).runtime, runtime);
+        }
+        const count = await metrics(berth());
+        for (const runtime of ['native', 'gvisor']) assert.equal(count(`berth_workspaces_by_runtime{runtime="${runtime}"}`), 1);
+        await until('the stock is told', async () => (await metrics(berth()))('berth_pool_ready{template="base",runtime="native"}') > 0);
+        // Who asks for a name that is taken is told that it is not of the kind he asked for.
+        const again = await w.client.call('workspace_create', { name: 'seen', runtime: 'gvisor' });
+        assert.equal(again.structured.runtime, 'native');
+        assert.match(again.text, /runtime of this call were not applied/);
+        for (const one of [w, other]) {
+            await one.must('workspace_delete');
+            one.close();
+        }
     });
 
     test('a limit ends the one that reaches it', { timeout: 120_000 }, async () => {

@@ -234,7 +234,10 @@ void Workspaces::use_images(sandbox::ImageStore& images) { impl_->images = &imag
 
 LifeCounts Workspaces::life_counts() const {
     auto counts = impl_->counts;
-    for (auto const& [id, w] : impl_->table) ++counts.states[std::string(to_string(w->state))];
+    for (auto const& [id, w] : impl_->table) {
+        ++counts.states[std::string(to_string(w->state))];
+        ++counts.runtimes[w->settings.runtime];
+    }
     return counts;
 }
 

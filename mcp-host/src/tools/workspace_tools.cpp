@@ -73,7 +73,7 @@ workspace::CreateRequest request_from(Arguments const& a, config::Settings const
 // What a call for a workspace that is there already gave in vain.
 std::string beside_the_name(Arguments const& a) {
     std::string given;
-    for (auto const* key : {"template", "files", "env", "git_url", "limits", "network", "idle"})
+    for (auto const* key : {"template", "runtime", "files", "env", "git_url", "limits", "network", "idle"})
         if (a.has(key)) given += (given.empty() ? "" : ", ") + std::string(key);
     return given;
 }
@@ -185,7 +185,7 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             auto const owner = call.caller().principal;
             auto const view = value_of(t.workspaces.get(owner, a.string("workspace_id")));
             Json out = shown(view);
-            std::string text = view.id + ": " + view.state;
+            std::string text = view.id + ": " + view.state + " (" + sandbox::to_string(view.runtime) + ")";
             if (!view.last_error.empty()) text += "; last sandbox: " + view.last_error;
             for (auto const& what : a.strings("include")) {
                 if (what == "metrics") {
@@ -260,7 +260,7 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             std::string text = std::to_string(all.size()) + " workspaces";
             for (std::size_t i = from; i < all.size() && i < from + limit; ++i) {
                 list.push_back(shown(all[i]));
-                text += "\n" + all[i].id + "  " + all[i].state + "  " + all[i].name;
+                text += "\n" + all[i].id + "  " + all[i].state + "  " + sandbox::to_string(all[i].runtime) + "  " + all[i].name;
             }
             co_return ToolResult::text(std::move(text),
                                        {{"workspaces", std::move(list)}, {"total", all.size()}});

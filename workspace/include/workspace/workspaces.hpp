@@ -131,6 +131,7 @@ struct LifeCounts {
     std::uint64_t hibernated = 0, refused = 0;              ///< sleeps: done, not possible
     std::uint64_t woken = 0, from_files = 0, stopped = 0;   ///< wakes with memory; starts after memory was lost; given up
     std::map<std::string, int> states;                      ///< workspaces by state
+    std::map<sandbox::RuntimeKind, int> runtimes;           ///< and by what they run in
 };
 
 struct RecoveryReport {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ledger, randomFrom } from './lib/ledger.mjs';
-import { groupParents, loops, mounts, processes, slots, unaccounted, volumes } from './lib/remains.mjs';
+import { groupParents, loops, mounts, processes, ranges, slots, unaccounted, volumes } from './lib/remains.mjs';
 import { suite } from './lib/suite.mjs';
 
 const kills = Number(process.env.KILLS ?? 200);
@@ -79,5 +79,6 @@ suite((berth) => {
         assert.deepEqual(slots(berth().data), []);
         assert.deepEqual(volumes(berth().data), []);
         assert.deepEqual(groupParents(berth().data), []);
+        assert.deepEqual(ranges(berth().data), []);
     });
 });

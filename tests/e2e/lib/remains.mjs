@@ -1,7 +1,7 @@
 // What the host holds because of a berth: processes, mounts, loop devices, groups and directories, and what its server
 // uses itself. Everything is told apart by the test's own directory, so that other servers do not matter.
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -59,6 +59,17 @@ export function groupParents(data) {
     return ['', ...names('/sys/fs/cgroup')].map((at) => join('/sys/fs/cgroup', at, ours)).filter(existsSync);
 }
 
+/** Slots that have a range of user ids: native ones. The claims say which process answers for which slot (sandbox/native/id_ranges.hpp). */
+export function ranges(data) {
+    return names('/run/berth/ids').filter((name) => /^\d+$/.test(name)).map((name) => {
+        try {
+            return readlinkSync(`/run/berth/ids/${name}`);
+        } catch {
+            return '';
+        }
+    }).filter((claim) => claim.includes(` ${data}/sandboxes/slots/`)).map((claim) => claim.split('/').at(-1));
+}
+
 export const slots = (data) => names(join(data, 'sandboxes', 'slots'));
 export const volumes = (data) => names(join(data, 'volumes'));
 
@@ -92,6 +103,7 @@ export function use(pid) {
 export async function unaccounted(berth, workspaces, snapshots = 0) {
     const slot = new Set(slots(berth.data));
     for (const name of groups(berth.data)) if (!slot.has(name)) return `group ${name}`;
+    for (const name of ranges(berth.data)) if (!slot.has(name)) return `user ids of ${name}`;
     for (const [pid, command] of processes(`${berth.data}/sandboxes/slots`)) {
         const name = command.split(`${berth.data}/sandboxes/slots/`)[1].split(/[/ ]/)[0];
         if (!slot.has(name)) return `process ${pid}: ${command}`;

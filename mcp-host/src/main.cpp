@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 
@@ -98,6 +99,8 @@ void raise_limits() {
 int main(int argc, char** argv) {
     spdlog::set_default_logger(spdlog::stderr_color_mt("berth"));
     ::signal(SIGPIPE, SIG_IGN);
+    // What is private is made so by name. An operator's own umask would hide directories of a sandbox's root from its users.
+    ::umask(022);
     raise_limits();
     try {
         auto const o = parse(argc, argv);

@@ -23,8 +23,11 @@ constexpr char const* kNext = "/next";           // a link on its way to its nam
 
 // Numbers of processes mean something within one pid namespace.
 ino_t pid_namespace() {
-    struct stat st{};
-    return ::stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
+    static ino_t const ours = [] {
+        struct stat st{};
+        return ::stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
+    }();
+    return ours;
 }
 
 // A link's text: "NAMESPACE PID START SLOT".

@@ -83,7 +83,7 @@ test("whatever the operator's umask, the modes inside are the same, and ours sta
         const berth = await Berth.start(native, undefined, { umask });
         try {
             assert.equal(statSync(join(berth.data, 'token')).mode & 0o777, 0o600);
-            assert.equal(statSync(berth.data).mode & 0o077, 0, 'others can look into the data directory');
+            assert.equal(statSync(berth.data).mode & 0o007, 0, 'others can look into the data directory');
             for (const runtime of ['gvisor', 'native']) {
                 const { workspace_id } = await berth.tool('workspace_create', { runtime, files: { 'dir/note': 'kept' } });
                 const inside = async (command) => {

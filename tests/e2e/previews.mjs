@@ -1,14 +1,20 @@
 // Previews through the real program: a browser's requests, WebSockets, streams, links and their end; requests that two
-// readers would read differently, in front of Node's and Python's servers; a server that is killed under traffic.
+// readers would read differently, in front of Node's, Python's and Go's servers; a server that is killed under traffic.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { v2 } from './lib/clients.mjs';
 import { suite } from './lib/suite.mjs';
 import { app, ask as visit, frame, origin, token, websocket as upgrade } from './lib/visitor.mjs';
+
+// scripts/setup-suites builds it from fixtures/backend.go, static: workspaces have no Go.
+const goBackend = join(dirname(process.env.BERTH_NODE_TOOLS ?? 'build/node'), 'go', 'backend');
+const go = existsSync(goBackend);
+const ports = go ? [3000, 8000, 9000] : [3000, 8000];
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -36,7 +42,8 @@ suite((berth) => {
     // One workspace with both programs for all tests that leave it as it is.
     const work = async () => {
         if (shared) return shared;
-        const client = await v2(berth(), 'http', { pin: '2026-07-28' });
+        const files = Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,files` } });
+        const client = await v2(files, 'http', { pin: '2026-07-28' });
         const call = async (name, args) => {
             const answer = await client.call(name, args);
             assert.ok(!answer.failed, `${name}: ${answer.text}`);
@@ -49,7 +56,14 @@ suite((berth) => {
         const link = (port, more = {}) => call('get_preview_url', { workspace_id, port, ...more });
         await link(3000, { wait_ready_ms: 30_000 });
         await link(8000, { wait_ready_ms: 30_000 });
-        shared = { client, call, workspace_id, start, link, node, py };
+        const served = { 3000: node, 8000: py };
+        if (go) {
+            const { url } = await call('get_transfer_url', { workspace_id, path: 'backend', direction: 'upload' });
+            assert.ok((await fetch(url, { method: 'PUT', body: readFileSync(goBackend) })).ok);
+            served[9000] = await start('chmod +x backend && ./backend');
+            await link(9000, { wait_ready_ms: 30_000 });
+        }
+        shared = { client, call, workspace_id, start, link, served };
         return shared;
     };
     const resident = () =>
@@ -216,10 +230,10 @@ suite((berth) => {
     });
 
     // Each head is open to two readings. Behind it stands a request for /smuggled, which no program may ever serve.
-    test('one request in, one out, or refused: before Node and Python', limit, async (t) => {
-        t.diagnostic('Go: SKIPPED, the workspaces have no Go toolchain');
-        const { link, call, node, py } = await work();
-        for (const [port, process] of [[3000, node], [8000, py]]) {
+    for (const [name, port] of [['Node', 3000], ['Python', 8000], ['Go', 9000]]) {
+        const without = ports.includes(port) ? false : 'no Go backend (scripts/setup-suites)';
+        test(`one request in, one out, or refused: before ${name}`, { ...limit, skip: without }, async () => {
+            const { link, call, served } = await work();
             const made = await link(port);
             const host = new URL(made.url).host;
             const head = (line, more) => `${line} HTTP/1.1\r\nHost: ${host}\r\nBerth-Preview-Token: ${made.token}\r\n${more}`;
@@ -262,7 +276,7 @@ suite((berth) => {
             }
             const long = await raw(head('GET /', `X: ${'x'.repeat(70_000)}\r\n\r\n`), 400);
             assert.match(long, /^HTTP\/1\.1 431 /);
-            const { output } = await call('read_process_output', { process_id: process.process_id, cursor: 0, wait_ms: 0 });
+            const { output } = await call('read_process_output', { process_id: served[port].process_id, cursor: 0, wait_ms: 0 });
             assert.doesNotMatch(output, /smuggled/);
             assert.doesNotMatch(output, /POST \/first/);
             // The same rider as a body is a body.
@@ -270,8 +284,8 @@ suite((berth) => {
             assert.match(good, /^HTTP\/1\.1 200 /);
             assert.equal(JSON.parse(good.slice(good.indexOf('{'), good.lastIndexOf('}') + 1)).body, rider);     // chunked or not
             assert.equal((await ask(origin(made), { headers: token(made) })).status, 200);
-        }
-    });
+        });
+    }
 
     test('nothing reaches the host, the proxy or another workspace', limit, async () => {
         const { link, client, workspace_id, call } = await work();
@@ -283,7 +297,7 @@ suite((berth) => {
         assert.equal(made.ready, false);
         const answer = await ask(origin(made), { headers: { ...token(made), Accept: 'application/json' } });
         assert.equal(answer.status, 502);
-        assert.deepEqual(JSON.parse(answer.text).listening_ports, [3000, 8000]);
+        assert.deepEqual(JSON.parse(answer.text).listening_ports, ports);
         assert.equal(hits, 0);
         host.close();
         assert.ok((await client.call('get_preview_url', { workspace_id, port: 3128 })).failed);
@@ -300,7 +314,7 @@ suite((berth) => {
         const found = await call('get_preview_url', { workspace_id });
         assert.equal(found.port, 3000);
         const silent = await link(4000);
-        assert.deepEqual(silent.listening_ports.map((p) => p.port), [3000, 8000]);
+        assert.deepEqual(silent.listening_ports.map((p) => p.port), ports);
         assert.match(silent.hint, /Nothing listens on port 4000/);
         await call('run_command', { workspace_id, command: 'echo cannot find module left-pad >&2; exit 3' });
         const crashed = await ask(origin(silent), { headers: { ...token(silent), Accept: 'text/html' } });

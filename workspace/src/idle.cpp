@@ -103,7 +103,7 @@ Task<void> Workspaces::Impl::rest(Ptr w, int* busy) {
 // A deletion that could not go on, for want of the disk or the registry, has no other way out than the next start.
 Task<void> Workspaces::Impl::delete_again(Ptr w) {
     auto held = w->turn.try_take();
-    if (!held || stopping) co_return;
+    if (!held || stopping || !table.contains(w->record.id)) co_return;  // it may have ended since it was seen
     w->look_again = base::Clock::now() + kDeleteAgain;
     ++background;
     if (auto s = co_await destroy(w); !s)

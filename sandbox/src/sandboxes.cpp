@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <future>
 
 namespace sandbox {
 
@@ -103,7 +104,8 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return error(errc::busy, "another berth uses " + dir);
     node->lock_ = std::move(*lock);
 
-    if (auto s = node->find_runtimes(); !s) return s.error();
+    // Most of it is waiting for another program to say its version: the rest of the start goes on meanwhile.
+    auto finding = std::async(std::launch::async, [&node] { return node->find_runtimes(); });
     auto bytes = base::read_file(node->options_.guest_binary, kMaxGuestBytes);
     if (!bytes) return error(errc::unavailable, "the guest program is missing: " + bytes.error().message());
     node->guest_build_ = base::sha256_hex(*bytes);
@@ -123,6 +125,7 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
 
     for (auto const& [name, image] : node->options_.templates)
         if (auto s = prepare_root(image); !s) return s.error();
+    if (auto s = finding.get(); !s) return s.error();
     node->make_shelves();
     return node;
 }

@@ -73,22 +73,6 @@ class StrictBuilder final : public nlohmann::json_sax<Json> {
     std::string key_;
 };
 
-// Length of the well-formed sequence at the front (Unicode 15, table 3-7), 0 when there is none.
-std::size_t sequence_length(std::string_view s) {
-    auto const byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-    auto const tail = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
-        return i < s.size() && byte(i) >= low && byte(i) <= high;
-    };
-    unsigned char const b = byte(0);
-    if (b < 0x80) return 1;
-    if (b >= 0xC2 && b <= 0xDF) return tail(1) ? 2 : 0;
-    if (b >= 0xE0 && b <= 0xEF)
-        return tail(1, b == 0xE0 ? 0xA0 : 0x80, b == 0xED ? 0x9F : 0xBF) && tail(2) ? 3 : 0;
-    if (b >= 0xF0 && b <= 0xF4)
-        return tail(1, b == 0xF0 ? 0x90 : 0x80, b == 0xF4 ? 0x8F : 0xBF) && tail(2) && tail(3) ? 4 : 0;
-    return 0;
-}
-
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, JsonLimits limits) {
@@ -103,38 +87,6 @@ Result<Json> parse_json(std::string_view text, JsonLimits limits) {
         return error(errc::invalid, "not valid JSON");
     }
     return std::move(builder.root);
-}
-
-std::string dump(Json const& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-bool valid_utf8(std::string_view s) {
-    while (!s.empty()) {
-        auto const n = sequence_length(s);
-        if (n == 0) return false;
-        s.remove_prefix(n);
-    }
-    return true;
-}
-
-std::string to_utf8(std::string_view s) {
-    std::string out;
-    out.reserve(s.size());
-    while (!s.empty()) {
-        std::size_t plain = 0;
-        while (plain < s.size() && static_cast<unsigned char>(s[plain]) < 0x80) ++plain;
-        out.append(s.substr(0, plain));
-        s.remove_prefix(plain);
-        if (s.empty()) break;
-        auto const n = sequence_length(s);
-        if (n == 0) {
-            out += "\xEF\xBF\xBD";
-            s.remove_prefix(1);
-        } else {
-            out.append(s.substr(0, n));
-            s.remove_prefix(n);
-        }
-    }
-    return out;
 }
 
 }  // namespace base

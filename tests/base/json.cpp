@@ -2,7 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
+
 using base::errc;
+using base::Json;
 using base::parse_json;
 
 TEST_CASE("strict JSON") {
@@ -118,5 +121,41 @@ TEST_CASE("text for JSON") {
     SUBCASE("is dumped without throwing") {
         CHECK(base::dump(base::Json("a\xFF")) == "\"a\xEF\xBF\xBD\"");
         CHECK(base::dump(base::Json{{"a", 1}}) == "{\"a\":1}");
+    }
+}
+
+TEST_CASE("json: what is dumped is what the library would write, and is read back as it was") {
+    auto const like_library = [](Json const& value) {
+        auto const text = base::dump(value);
+        CHECK(text == value.dump(-1, ' ', false, Json::error_handler_t::strict));
+        CHECK(base::parse_json(text).value() == value);
+    };
+    SUBCASE("values of each kind") {
+        like_library({{"null", nullptr}, {"yes", true}, {"no", false}, {"least", INT64_MIN}, {"most", UINT64_MAX},
+                      {"part", 0.1}, {"whole", 3.0}, {"small", 1e-300}, {"none", Json::object()}, {"empty", Json::array()},
+                      {"list", {1, "two", {{"three", 3}}}}});
+        like_library(nullptr);
+    }
+    SUBCASE("each character, at each place of the eight that are looked at together") {
+        for (int c = 0; c < 128; ++c)
+            for (std::size_t at = 0; at < 9; ++at) {
+                std::string text(17, 'x');
+                text[at] = static_cast<char>(c);
+                like_library(text);
+                like_library({{text, 1}});
+            }
+    }
+    SUBCASE("text that is not ASCII") {
+        for (char const* text : {"\u00e4", "gr\u00fc\u00dfe aus dem Norden", "\u20ac uro", "\U0001F600", "1234567\u00e4", "\u00e4\n\u00e4"})
+            like_library(text);
+    }
+    SUBCASE("bytes that are no text are replaced one by one") {
+        for (std::size_t at = 0; at < 9; ++at) {
+            std::string text(9, 'x');
+            text[at] = '\xC3';
+            auto wanted = text;
+            wanted.replace(at, 1, "\xEF\xBF\xBD");
+            CHECK(base::dump(Json(text)) == "\"" + wanted + "\"");
+        }
     }
 }

@@ -59,8 +59,8 @@ RunscFloor& Lab::runsc() {
     return *runsc_;
 }
 
-std::string Lab::web_program() const {
-    return (std::filesystem::path(options_.berth).parent_path() / "berth-bench-web").string();
+std::string Lab::program(std::string const& name) const {
+    return (std::filesystem::path(options_.berth).parent_path() / name).string();
 }
 
 Lab::Workspace::Workspace(McpClient& client, base::Json const& created)
@@ -81,11 +81,11 @@ Lab::Workspace Lab::workspace() {
     return Workspace(client(), created.structured());
 }
 
-std::string Lab::host_files(Workspace const& workspace) {
+std::string Lab::host_files(ServerUnderTest const& server, McpClient& client, Workspace const& workspace) const {
     // A volume has a name of its own; a file that only this workspace has tells which one it is.
     auto const marker = workspace.id() + ".marker";
-    (void)client().call("write_file", {{"workspace_id", workspace.id()}, {"path", marker}, {"content", ""}});
-    auto const volumes = server().data() + "/volumes";
+    (void)client.call("write_file", {{"workspace_id", workspace.id()}, {"path", marker}, {"content", ""}});
+    auto const volumes = server.data() + "/volumes";
     for (auto const& volume : std::filesystem::directory_iterator(volumes)) {
         auto const directory = volume.path().string() + "/fs/workspace";
         if (std::filesystem::exists(directory + "/" + marker)) return directory;

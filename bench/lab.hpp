@@ -37,9 +37,10 @@ class Lab {
     RunscFloor& runsc();
     Peers& peers() { return peers_; }
     Children& children() { return children_; }
-    /// A path of the run's scratch directory; and berth-bench-web, which is beside the program under test.
+    /// A path of the run's scratch directory; and of a program beside the one under test.
     std::string file(std::string const& name) const { return scratch_.path(name); }
-    std::string web_program() const;
+    std::string program(std::string const& name) const;
+    std::string web_program() const { return program("berth-bench-web"); }
 
     /// A workspace of the shared server; deleted with the object, outside of anything timed.
     class Workspace {
@@ -54,8 +55,9 @@ class Lab {
         std::string id_;
     };
     Workspace workspace();
-    /// The directory of a running workspace's files on this machine.
-    std::string host_files(Workspace const&);
+    /// The directory of a running workspace's files on this machine; of the shared server, or of another one.
+    std::string host_files(Workspace const& w) { return host_files(server(), client(), w); }
+    std::string host_files(ServerUnderTest const&, McpClient&, Workspace const&) const;
 
   private:
     static constexpr int kQuick = 2;

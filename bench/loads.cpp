@@ -49,19 +49,23 @@ std::vector<Load> sleeping_loads() {
             promising(random_memory(256), 6, 800, 350), promising(random_memory(1024), 4, 2600, 1100)};
 }
 
-Lab::Workspace begin(McpClient& client, Load const& load) {
-    auto const created = client.call("workspace_create", base::Json::object());
-    Lab::Workspace w(client, created.structured());
-    auto const started =
-        client.call("run_command",
-                    {{"workspace_id", w.id()}, {"command", command_of(load.program)}, {"background", true}});
+void start(McpClient& client, std::string const& workspace_id, Load const& load) {
+    auto const started = client.call(
+        "run_command", {{"workspace_id", workspace_id}, {"command", command_of(load.program)}, {"background", true}});
     auto const process = started.structured().at("process_id").get<std::string>();
     for (int tries = 0; tries < kTries; ++tries) {
         auto const said = client.call("read_process_output", {{"process_id", process}, {"wait_ms", 50'000}});
-        if (said.structured().at("output") == "1\n") return w;
+        if (said.structured().at("output") == "1\n") return;
         throw_if_interrupted();
     }
     throw Failure(load.what + " did not start");
+}
+
+Lab::Workspace begin(McpClient& client, Load const& load, base::Json const& arguments) {
+    auto const created = client.call("workspace_create", arguments);
+    Lab::Workspace w(client, created.structured());
+    start(client, w.id(), load);
+    return w;
 }
 
 }  // namespace bench

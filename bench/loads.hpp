@@ -21,7 +21,9 @@ Load random_memory(int mb);
 /// Those whose sleep and wake are measured.
 std::vector<Load> sleeping_loads();
 
-/// A workspace with the load running in it and ready.
-Lab::Workspace begin(McpClient&, Load const&);
+/// Starts the load in a workspace, and waits until it is ready.
+void start(McpClient&, std::string const& workspace_id, Load const&);
+/// A workspace with the load running in it and ready; `arguments` are those of workspace_create.
+Lab::Workspace begin(McpClient&, Load const&, base::Json const& arguments = base::Json::object());
 
 }  // namespace bench

@@ -58,9 +58,9 @@ std::unique_ptr<ToolConnection> Peers::everything_on_stdio(std::string const& ma
                                        directory_ + "/everything.log");
 }
 
-std::string Peers::nginx() const {
-    auto file = installed_ + "/nginx/usr/sbin/nginx";
-    return installed() && ::access(file.c_str(), X_OK) == 0 ? file : "";
+std::string Peers::brought(char const* file) const {
+    auto path = installed_ + "/" + file;
+    return installed() && ::access(path.c_str(), X_OK) == 0 ? path : "";
 }
 
 Peers::SdkServer Peers::sdk_server() {

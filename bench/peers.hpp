@@ -30,7 +30,11 @@ class Peers {
     std::vector<std::string> everything(std::string const& mark) const;
     std::unique_ptr<ToolConnection> everything_on_stdio(std::string const& mark);
     /// Debian's nginx, "" when scripts/bench has not brought it.
-    std::string nginx() const;
+    std::string nginx() const { return brought("nginx/usr/sbin/nginx"); }
+    /// Likewise its bubblewrap; the directories of a project with npm's cache for it, and of numpy with its libraries.
+    std::string bubblewrap() const { return brought("bubblewrap/usr/bin/bwrap"); }
+    std::string npm_project() const { return brought("npm"); }
+    std::string numpy() const { return brought("numpy"); }
 
     /// A server of the TypeScript SDK over Streamable HTTP with the tool `echo`.
     struct SdkServer {
@@ -42,6 +46,7 @@ class Peers {
     SdkServer sdk_server();
 
   private:
+    std::string brought(char const* file) const;
     Children& children_;
     std::string installed_, directory_;
 };

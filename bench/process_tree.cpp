@@ -79,8 +79,9 @@ std::vector<pid_t> processes_naming(std::string const& text) {
     return found;
 }
 
-std::vector<pid_t> tree_of(std::string const& text) {
-    auto const heads = processes_naming(text);
+std::vector<pid_t> tree_of(std::string const& text, std::vector<pid_t> const& others) {
+    auto heads = processes_naming(text);
+    heads.insert(heads.end(), others.begin(), others.end());
     std::set<pid_t> found(heads.begin(), heads.end());
     std::multimap<pid_t, pid_t> children;
     for (auto const pid : all_processes())

@@ -15,8 +15,8 @@ struct TreeUse {
     int processes = 0, threads = 0;
     double cpu_seconds = 0;  ///< user and system, of the processes that live now
 };
-/// Those that name `text`, and all their descendants.
-std::vector<pid_t> tree_of(std::string const& text);
+/// Those that name `text` and `others`, and all their descendants.
+std::vector<pid_t> tree_of(std::string const& text, std::vector<pid_t> const& others = {});
 TreeUse use_of(std::vector<pid_t> const&);
 /// Proportional set size, so that shared pages count once; bytes.
 std::uint64_t pss_of(std::vector<pid_t> const&);

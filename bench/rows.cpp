@@ -30,6 +30,7 @@ std::vector<Row> const& all_rows() {
         {"server_wake", "a sleeping community server's tool; beside starting it outside", measure_server_wake},
         {"images", "memory on disk by the GiB: room and time, compressed or not", measure_images},
         {"crowd", "200 workspaces of which 40 fit in memory, under Zipf traffic", measure_crowd},
+        {"native", "native beside gVisor, bubblewrap and no sandbox: processes, files, builds, numbers, TCP, sleep, memory", measure_native},
         {"density", "N sandboxes in stock: fill, memory, threads, idle CPU, claims", measure_density, When::asked},
         {"asleep", "100 hibernated workspaces, 2,000 with --long: list and wake any; beside ten", measure_asleep,
          When::long_run},

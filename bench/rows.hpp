@@ -37,6 +37,7 @@ void measure_preview_wake(Lab&);
 void measure_server_call(Lab&);
 void measure_server_memory(Lab&);
 void measure_server_wake(Lab&);
+void measure_native(Lab&);
 void measure_density(Lab&);
 void measure_asleep(Lab&);
 void measure_cycles(Lab&);

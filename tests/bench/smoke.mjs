@@ -60,16 +60,26 @@ test('every row is measured, in the table and in the file', { skip: why }, async
     const rows = [...new Set(entries.map((entry) => entry.row))];
     const loads = ['shell', 'python64', 'node', 'mem256', 'mem1024'];
     const servers = peers.length > 0 ? ['server_call', 'server_rate', 'server_memory', 'server_wake'] : [];
+    const native = ['fork_exec', 'files', 'git_status', 'cpp_build', 'compute', 'python_loop', 'tcp_round_trip', 'tcp_stream', 'idle_memory',
+        'hibernate', 'wake', ...['npm', 'numpy'].filter((one) => peers.length > 0 && existsSync(join(installed, one)))
+            .map((one) => ({ npm: 'npm_install', numpy: 'numpy' })[one])].map((row) => `native/${row}`);
     const wanted = ['start', 'memory', 'create', 'create_to_echo', 'wake_frozen', ...loads.map((load) => `hibernate/${load}`),
         ...loads.map((load) => `wake/${load}`), 'wake_together', 'wake_together/many', 'fork', 'run_true', 'write_4k', 'read_4k',
         'read_rate', 'http_floor', 'pool_drained', 'preview_url', 'preview', 'preview_rate', 'preview_bytes', 'preview_wake',
-        'images/random', 'images/records', 'crowd', 'crowd_refused', ...servers];
+        'images/random', 'images/records', 'crowd', 'crowd_refused', ...servers, ...native];
     assert.deepEqual(rows.sort(), wanted.sort(), 'others only when asked for');
     if (peers.length === 0) assert.match(table, /server_call: not measured/);
     for (const row of wanted) assert.match(table, new RegExp(`^${row} `, 'm'));
     assert.equal(entries.filter((entry) => entry.row === 'run_true').length, 2);
     const rests = entries.filter((entry) => entry.what.includes('unattributed'));
     assert.equal(rests.length, 2 * loads.length);
+    // The same in one table: a column for each place, gVisor and none at least.
+    assert.match(table, /^ +\| p50 by turns +\| native +\| gVisor +\|.* bare +\|$/m);
+    for (const row of native) {
+        const beside = entries.filter((entry) => entry.row === row).map((entry) => entry.beside);
+        assert.ok(beside.includes('gVisor'), row);
+        assert.ok(beside.includes('bare') || /hibernate|wake/.test(row), row);
+    }
     assert.doesNotMatch(said, /left behind/);
     assert.deepEqual([scratch(), mounts()], before);
 });

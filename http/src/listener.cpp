@@ -119,6 +119,19 @@ base::Result<std::shared_ptr<Listener>> Listener::local(asio::io_context& io, st
     return listener;
 }
 
+base::Result<std::shared_ptr<Listener>> Listener::adopt(asio::io_context& io, base::UniqueFd fd, bool tls) {
+    std::optional<Certificate> certificate;
+    if (tls) {
+        auto made = Certificate::make();
+        if (!made) return std::move(made).error();
+        certificate = std::move(*made);
+    }
+    std::shared_ptr<Listener> listener(new Listener(io, std::move(fd)));
+    listener->certificate_ = std::move(certificate);
+    listener->names_ = Names::sites;
+    return listener;
+}
+
 Listener::~Listener() { close(); }
 
 Endpoint Listener::endpoint() const {

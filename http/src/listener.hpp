@@ -13,6 +13,8 @@ class Listener {
                                                        std::uint16_t port, std::optional<TlsFiles>, Names);
     static base::Result<std::shared_ptr<Listener>> local(asio::io_context&, std::string const& path,
                                                          std::string const& group);
+    /// Of a TCP socket that listens already.
+    static base::Result<std::shared_ptr<Listener>> adopt(asio::io_context&, base::UniqueFd, bool tls);
     ~Listener();
 
     asio::ip::tcp::endpoint endpoint() const;

@@ -44,6 +44,13 @@ base::Result<asio::ip::tcp::endpoint> Server::listen(std::string const& address,
     return endpoint;
 }
 
+base::Status Server::listen_on(base::UniqueFd socket, bool tls) {
+    auto listener = Listener::adopt(impl_->core->io(), std::move(socket), tls);
+    if (!listener) return std::move(listener).error();
+    impl_->start(std::move(*listener));
+    return {};
+}
+
 base::Status Server::listen_unix(std::string const& path, std::string const& group) {
     auto listener = Listener::local(impl_->core->io(), path, group);
     if (!listener) return std::move(listener).error();

@@ -3,6 +3,9 @@
 #include <http/tls_check.hpp>
 
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <memory>
 
 namespace http {
 namespace {
@@ -18,12 +21,17 @@ int select_protocol(SSL*, unsigned char const** out, unsigned char* out_size, un
     return SSL_TLSEXT_ERR_OK;
 }
 
-base::Result<std::shared_ptr<asio::ssl::context>> make_context(TlsFiles const& files) {
+std::shared_ptr<asio::ssl::context> empty_context() {
     auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
-    boost::system::error_code ec;
     SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
     SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_alpn_select_cb(context->native_handle(), select_protocol, nullptr);
+    return context;
+}
+
+base::Result<std::shared_ptr<asio::ssl::context>> make_context(TlsFiles const& files) {
+    auto context = empty_context();
+    boost::system::error_code ec;
     context->use_certificate_chain_file(files.certificate, ec);
     if (ec) return base::Error{ec, "load certificate " + files.certificate};
     context->use_private_key_file(files.key, asio::ssl::context::pem, ec);
@@ -70,6 +78,29 @@ base::Result<Certificate> Certificate::load(TlsFiles files) {
     auto context = make_context(certificate.files_);
     if (!context) return std::move(context).error();
     certificate.context_ = std::move(*context);
+    return certificate;
+}
+
+base::Result<Certificate> Certificate::make() {
+    using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
+    using Document = std::unique_ptr<X509, decltype(&X509_free)>;
+    constexpr long kDay = 86'400;
+    Key const key(EVP_EC_gen("P-256"), EVP_PKEY_free);
+    Document const document(X509_new(), X509_free);
+    auto* const of = document.get();
+    auto* const name = of ? X509_get_subject_name(of) : nullptr;
+    auto const* const text = reinterpret_cast<unsigned char const*>("berth");
+    bool const signed_ = key && name && X509_set_version(of, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(of), 1) == 1 &&
+                         X509_gmtime_adj(X509_getm_notBefore(of), -kDay) && X509_gmtime_adj(X509_getm_notAfter(of), kDay) &&
+                         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, text, -1, -1, 0) == 1 &&
+                         X509_set_issuer_name(of, name) == 1 && X509_set_pubkey(of, key.get()) == 1 &&
+                         X509_sign(of, key.get(), EVP_sha256()) > 0;
+    auto context = empty_context();
+    auto* const ours = context->native_handle();
+    if (!signed_ || SSL_CTX_use_certificate(ours, of) != 1 || SSL_CTX_use_PrivateKey(ours, key.get()) != 1)
+        return base::error(base::errc::internal, "make a certificate");
+    Certificate certificate;  // of no files, which never change
+    certificate.context_ = std::move(context);
     return certificate;
 }
 

@@ -11,6 +11,8 @@ namespace http {
 class Certificate {
   public:
     static base::Result<Certificate> load(TlsFiles);
+    /// One that nobody can verify, made for the occasion.
+    static base::Result<Certificate> make();
 
     /// The context for a new connection. Looks at the files at most once a second; when they changed but do
     /// not load (half of a pair replaced, say), the old pair serves on and the next look tries again.
@@ -22,6 +24,7 @@ class Certificate {
         ino_t inode[2]{};
         bool operator==(Stamp const&) const;
     };
+    Certificate() = default;
     explicit Certificate(TlsFiles files) : files_(std::move(files)) {}
     Stamp stamp() const;
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <base/asio.hpp>
 #include <base/result.hpp>
+#include <base/unique_fd.hpp>
 #include <http/networks.hpp>
 
 #include <boost/beast/http/fields.hpp>
@@ -106,6 +107,9 @@ class Server {
     /// One for `Names::sites` knows no route, whatever Host says.
     base::Result<asio::ip::tcp::endpoint> listen(std::string const& address, std::uint16_t port, std::optional<TlsFiles> tls = {},
                                                  Names names = Names::all);
+    /// A non-blocking TCP socket that listens already, in another network namespace say; for `Names::sites`. With `tls` behind a
+    /// certificate made for the occasion, for clients that know better than to verify it.
+    base::Status listen_on(base::UniqueFd socket, bool tls);
     /// A Unix socket whose file mode is the credential (mode 0660, group): requests are authenticated as "local", and Host and Origin
     /// are not checked, because no browser reaches it.
     base::Status listen_unix(std::string const& path, std::string const& group);

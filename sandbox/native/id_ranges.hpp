@@ -19,7 +19,9 @@ class IdRanges {
   public:
     static constexpr std::uint32_t kIds = 65'536;
     /// Above what systemd gives to containers, and below 2^31, beyond which numbers turn negative in some programs.
-    static constexpr std::uint32_t kFirst = 1'879'048'192, kEnd = 1u << 31;
+    static constexpr std::uint32_t kFirst = 1'879'048'192, kEnd = (1u << 31) - kIds;
+    /// Of what runs in a jail (sandbox/jail.hpp): nobody else's either.
+    static constexpr std::uint32_t kJailed = kEnd;
     static constexpr char const* kDirectory = "/run/berth/ids";
 
     explicit IdRanges(std::string directory = kDirectory) : directory_(std::move(directory)) {}

@@ -115,6 +115,10 @@ servers::Options servers_options(EngineOptions const& o, workspace::Workspaces& 
 
 }  // namespace
 
+preview::Browser::Options browser_options(std::string data_dir, std::string jail_program) {
+    return {std::move(data_dir), std::move(jail_program), preview::Browser::find_program()};
+}
+
 base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineOptions options) {
     std::unique_ptr<Engine> e(new Engine(io, std::move(options)));
     auto const& dir = e->options_.data_dir;
@@ -167,8 +171,9 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     previews.max_per_preview = settings.previews.max_requests;
     previews.max_per_visitor = (settings.previews.max_requests + 1) / 2;
     e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);
+    e->browser_ = std::make_unique<preview::Browser>(io, e->pool_, browser_options(dir, e->options_.jail_binary));
     e->tools_ = std::make_unique<Tools>(
-        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_, *e->previews_});
+        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_, *e->previews_, *e->browser_});
     return e;
 }
 
@@ -223,6 +228,7 @@ Task<void> Engine::take_back() {
     auto image_key = co_await records_->secret("images", 32);
     if (auto s = open_images(base::Secret(image_key.value())); !s)
         throw boost::system::system_error(s.error().code, s.error().context);
+    co_await browser_->sweep();
     auto const report = co_await workspaces_->recover();
     spdlog::info(
         "recovered: {} workspaces taken back, {} asleep, {} stopped, {} pool sandboxes kept, {} ended, {} leftovers "
@@ -239,6 +245,7 @@ Task<void> Engine::end_everything() {
 Task<void> Engine::stop(bool stop_all) {
     ready_ = false;
     if (mcp_) co_await mcp_->stop();
+    co_await browser_->stop();
     previews_->stop();
     co_await servers_->stop();
     co_await workspaces_->shut_down(stop_all);

@@ -23,12 +23,15 @@ inline constexpr char kDefaultData[] = "/var/lib/berth";
 
 struct EngineOptions {
     std::string data_dir;
-    std::string guest_binary, contain_binary;
+    std::string guest_binary, contain_binary, jail_binary;
     std::string version;
     std::string servers_file;  ///< servers.json; "" = DATA_DIR/servers.json
     config::Settings settings;
     bool to_end = false;       ///< only `end_everything` follows: no template has to be there
 };
+
+/// The browser of a data directory, for preview_check.
+preview::Browser::Options browser_options(std::string data_dir, std::string jail_program);
 
 /// Everything wired together, in the order in which it needs each other; destruction undoes it. Threads: the
 /// I/O thread.
@@ -77,6 +80,7 @@ class Engine {
     std::unique_ptr<Transfers> transfers_;
     std::unique_ptr<preview::Backend> preview_backend_;
     std::unique_ptr<preview::Previews> previews_;
+    std::unique_ptr<preview::Browser> browser_;
     std::unique_ptr<servers::Servers> servers_;
     std::unique_ptr<Tools> tools_;
     std::unique_ptr<mcp::Server> mcp_;

@@ -164,4 +164,21 @@ Task<Result<Visit>> Previews::visit(Link const& link, std::string path, base::mi
     co_return std::move(reader->visit);
 }
 
+Task<Result<Sight>> Previews::see(Browser& browser, Link const& link, std::string path, bool picture) {
+    auto const impl = impl_;
+    if (!impl->names) co_return error(errc::unavailable, "this server has no listener for previews");
+    auto const host = impl->names->host({link.port, link.workspace});
+    Browser::Errand errand;
+    errand.host = host.substr(0, host.find(':'));
+    errand.port = impl->names->port;
+    errand.tls = impl->names->secure();
+    errand.picture = picture;
+    errand.url = impl->names->scheme + "://" + host + path;
+    if (!link.token.empty()) errand.url += (path.find('?') == path.npos ? "?" : "&") + std::string(kLinkParameter) + "=" + link.token;
+    // Pages reach whatever their workspace serves, as they do for other visitors, and nobody else's previews, also public ones.
+    errand.site.serves = [impl, workspace = link.workspace](std::string_view name) { return impl->workspace_of(name) == workspace; };
+    errand.site.handler = [impl](http::Exchange& x) { return impl->handle(x); };
+    co_return co_await browser.look(std::move(errand));
+}
+
 }  // namespace preview

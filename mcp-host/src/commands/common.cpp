@@ -19,6 +19,7 @@ EngineOptions engine_options(Options const& o, config::Settings settings) {
     out.data_dir = std::filesystem::absolute(o.data).string();
     out.guest_binary = beside_us("berth-guest");
     out.contain_binary = beside_us("berth-contain");
+    out.jail_binary = beside_us("berth-jail");
     out.version = BERTH_VERSION;
     if (!o.servers.empty()) out.servers_file = std::filesystem::absolute(o.servers).string();
     out.settings = std::move(settings);

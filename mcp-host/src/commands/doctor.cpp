@@ -48,16 +48,40 @@ std::vector<sandbox::Finding> look_at(config::Settings const& settings) {
     return out;
 }
 
+/// A machine without a browser lacks nothing that berth needs; one whose browser does not start is worth a look.
+base::Task<sandbox::Finding> look_at_browser(asio::io_context& io, base::BlockingPool& pool, std::string directory) {
+    auto options = browser_options(std::move(directory), beside_us("berth-jail"));
+    sandbox::Finding out{"browser", true, "", ""};
+    if (options.program.empty()) {
+        out.detail = "none: preview_check gives status and title, without console and screenshot (install chromium)";
+        co_return out;
+    }
+    auto const program = options.program;
+    preview::Browser browser(io, pool, std::move(options));
+    auto const version = co_await browser.version();
+    out.ok = version.has_value();
+    out.detail = version ? *version + " (" + program + "), in a jail" : version.error().message();
+    if (!version) out.hint = "preview_check gives status and title alone until it starts";
+    co_return out;
+}
+
 }  // namespace
 
 int doctor(Options const& o, config::Settings const& settings) {
     asio::io_context io{1};
     auto const options = what_is_looked_at(o, settings);
     bool good = true;
-    asio::co_spawn(io, sandbox::examine(options),
+    base::BlockingPool pool(1);
+    auto all = [&]() -> base::Task<std::vector<sandbox::Finding>> {
+        auto findings = co_await sandbox::examine(options);
+        for (auto& found : look_at(settings)) findings.push_back(std::move(found));
+        auto browser = co_await look_at_browser(io, pool, options.directory + "/doctor");
+        findings.push_back(std::move(browser));
+        co_return findings;
+    };
+    asio::co_spawn(io, all(),
                    [&](std::exception_ptr e, std::vector<sandbox::Finding> findings) {
                        if (e) std::rethrow_exception(e);
-                       for (auto& found : look_at(settings)) findings.push_back(std::move(found));
                        for (auto const& f : findings) {
                            std::printf("%-4s %-24s %s\n", f.ok ? "ok" : "MISS", f.name.c_str(),
                                        f.detail.c_str());

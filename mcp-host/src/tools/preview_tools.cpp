@@ -8,9 +8,6 @@ namespace {
 
 constexpr std::int64_t kDefaultExpiry = 3600, kMaxExpiry = 30 * 86'400;
 constexpr std::int64_t kMaxWaitMs = 50'000;  // under the minute that clients give a call
-constexpr base::milliseconds kVisitLimit{20'000};
-constexpr int kMaxHops = 5;
-constexpr std::size_t kShownText = 1'500;
 
 Field port_field(bool required, std::string description) {
     Field f;
@@ -53,49 +50,6 @@ preview::LinkRequest request_of(Arguments const& a, int port) {
             (*r.rules)[route.at("path").get<std::string>()] = route.at("port").get<int>();
     }
     return r;
-}
-
-/// What a page says: its title, and the text of its body without markup.
-struct PageText {
-    std::string title, text;
-};
-PageText read_page(std::string_view html) {
-    PageText out;
-    std::string name;
-    auto const lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    std::string_view skipped;  // the element whose contents are no text
-    bool in_title = false;
-    for (std::size_t i = 0; i < html.size(); ++i) {
-        if (html[i] != '<') {
-            if (!skipped.empty()) continue;
-            auto& to = in_title ? out.title : out.text;
-            bool const space = static_cast<unsigned char>(html[i]) <= 0x20;
-            if (!space)
-                to += html[i];
-            else if (!to.empty() && to.back() != ' ')
-                to += ' ';
-            continue;
-        }
-        auto const end = html.find('>', i);
-        if (end == html.npos) break;
-        name.clear();
-        for (std::size_t j = i + 1; j < end && name.size() < 16; ++j) {
-            char const c = lower(html[j]);
-            if (!((c >= 'a' && c <= 'z') || (c == '/' && name.empty()))) break;
-            name += c;
-        }
-        if (skipped.empty() && (name == "script" || name == "style"))
-            skipped = name == "script" ? "/script" : "/style";
-        else if (!skipped.empty() && name == skipped)
-            skipped = {};
-        if (name == "title") in_title = true;
-        if (name == "/title") in_title = false;
-        if (!out.text.empty() && out.text.back() != ' ') out.text += ' ';
-        i = end;
-    }
-    out.title = base::to_utf8(std::string_view(out.title).substr(0, 200));
-    out.text = base::to_utf8(std::string_view(out.text).substr(0, kShownText));
-    return out;
 }
 
 mcp::Tool url_tool(Tools& t) {
@@ -266,64 +220,6 @@ mcp::Tool revoke_tool(Tools& t) {
                      });
 }
 
-mcp::Tool check_tool(Tools& t) {
-    return make_tool(
-        {.name = "preview_check",
-         .title = "Visit a preview",
-         .description = "Fetches a page of a port as a visitor would, through the preview: status, title and "
-                        "first text. It "
-                        "runs no scripts and takes no screenshot.",
-         .fields = {workspace_id_field(),
-                    port_field(true, ""),
-                    {.name = "path", .example = "/", .max_length = 4096}},
-         .output = {{"status_code", "integer"},
-                    {"url", "string"},
-                    {"content_type", "string"},
-                    {"title", "string"},
-                    {"text", "string"},
-                    {"bytes", "integer"},
-                    {"cut", "boolean"},
-                    {"browser", "string"}},
-         .hints = {.read_only = true, .open_world = true},
-         .toolset = "preview"},
-        [&t](Arguments a, Call& call) -> Task<ToolResult> {
-            auto const port = static_cast<int>(a.integer("port", 0));
-            // Access of its own for a moment; what others were given stays as it is.
-            auto asked = request_of(a, port);
-            auto made = co_await t.previews.pass(call.caller().principal, asked.workspace, port);
-            auto const link = value_of(std::move(made));
-            preview::Visit visit;
-            std::string path = asked.path;
-            for (int hop = 0; hop <= kMaxHops; ++hop) {
-                auto visited = co_await t.previews.visit(link, path, kVisitLimit);
-                visit = value_of(std::move(visited));
-                if (visit.status < 300 || visit.status > 399 || visit.location.empty()) break;
-                auto next = visit.location;
-                if (next.starts_with(link.origin + "/")) next = next.substr(link.origin.size());
-                if (!next.starts_with('/') || next.starts_with("//"))
-                    break;  // to another server: for the visitor to decide
-                path = next.substr(0, next.find('#'));
-            }
-            bool const html = visit.type.find("html") != std::string::npos;
-            auto const page =
-                html ? read_page(visit.body) : PageText{"", base::to_utf8(visit.body.substr(0, kShownText))};
-            Json out = {
-                {"status_code", visit.status},
-                {"url", link.origin + path},
-                {"content_type", base::to_utf8(visit.type)},
-                {"title", page.title},
-                {"text", page.text},
-                {"bytes", visit.body.size()},
-                {"cut", visit.cut},
-                {"browser", "none: scripts were not run, so there are no console errors and no screenshot"}};
-            std::string text = std::to_string(visit.status) + " " + link.origin + path;
-            if (!page.title.empty()) text += "\nTitle: " + page.title;
-            if (!visit.location.empty()) text += "\nLeads to: " + base::to_utf8(visit.location);
-            if (!page.text.empty()) text += "\n" + page.text;
-            co_return ToolResult::text(std::move(text), std::move(out));
-        });
-}
-
 }  // namespace
 
 std::vector<mcp::Tool> preview_tools(Tools& t) {
@@ -331,7 +227,7 @@ std::vector<mcp::Tool> preview_tools(Tools& t) {
     tools.push_back(url_tool(t));
     tools.push_back(list_tool(t));
     tools.push_back(revoke_tool(t));
-    tools.push_back(check_tool(t));
+    tools.push_back(preview_check_tool(t));
     return tools;
 }
 

@@ -14,6 +14,7 @@
 // side.
 namespace preview {
 class Previews;
+class Browser;
 }
 
 namespace host {
@@ -31,6 +32,7 @@ struct Tools {
     config::Settings const& settings;
     Transfers& transfers;
     preview::Previews& previews;
+    preview::Browser& browser;
 };
 
 struct Hints {
@@ -73,6 +75,7 @@ std::vector<mcp::Tool> transfer_tools(Tools&);
 std::vector<mcp::Tool> lifecycle_tools(Tools&);
 std::vector<mcp::Tool> snapshot_tools(Tools&);
 std::vector<mcp::Tool> preview_tools(Tools&);
+mcp::Tool preview_check_tool(Tools&);
 
 Field workspace_id_field();
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <preview/backend.hpp>
+#include <preview/browser.hpp>
 #include <string>
 #include <vector>
 
@@ -123,6 +124,9 @@ class Previews {
     Task<Result<Link>> pass(std::string owner, std::string workspace, int port);
     /// A GET as a visitor with this link would send it, through gate and proxy.
     Task<Result<Visit>> visit(Link const& link, std::string path, base::milliseconds limit);
+
+    /// The same path as a browser shows it. Nothing but this workspace's previews can be reached from there, behind their gate.
+    Task<Result<Sight>> see(Browser&, Link const& link, std::string path, bool picture);
 
     http::Site site();
     std::string metrics() const;

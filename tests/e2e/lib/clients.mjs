@@ -1,5 +1,5 @@
 // The official clients behind one small face: { tools(), call(name, arguments), era, close() }. `call` gives
-// { structured, text, failed }, whatever the protocol revision and transport below. The SDKs' also have `sdk`, the client
+// { structured, text, failed, content }, whatever the protocol revision and transport below. The SDKs' also have `sdk`, the client
 // itself, and on(method, handler) for notifications; their `call` takes request options.
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ const limit = { timeout: 120_000 };
 
 function result(answer) {
     const texts = (answer.content ?? []).filter((block) => block.type === 'text').map((block) => block.text);
-    return { structured: answer.structuredContent, text: texts.join('\n'), failed: answer.isError === true };
+    return { structured: answer.structuredContent, text: texts.join('\n'), failed: answer.isError === true, content: answer.content ?? [] };
 }
 
 function face(client, era, call, on) {

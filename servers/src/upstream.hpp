@@ -18,6 +18,9 @@ namespace servers {
 
 class Upstream;
 
+/// 0 to 1, for Lifecycle.
+double random_part();
+
 /// A call's questions and messages; see passage.hpp.
 class Passage;
 

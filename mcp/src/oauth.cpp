@@ -113,6 +113,38 @@ class OAuth final : public Authorization {
         co_return co_await std::move(obtaining);
     }
 
+    Task<base::Result<bool>> revoke() {
+        auto loading = load();
+        if (auto const loaded = co_await std::move(loading); !loaded) co_return loaded.error();
+        Json const tokens = record_["tokens"];
+        if (kept(tokens, "access_token").empty() && kept(tokens, "refresh_token").empty()) co_return false;
+        auto planning = plan_authorization(web_, BearerChallenge());
+        auto const planned = co_await std::move(planning);
+        if (!planned) co_return planned.error();
+        auto const plan = *planned;
+        if (plan.issuer != kept(tokens, "issuer"))
+            co_return denied("the tokens are of " + kept(tokens, "issuer") + ", and the server now names " + plan.issuer);
+        if (plan.revocation_endpoint.empty()) co_return false;
+        auto registering = client_for(plan, std::string());
+        auto const client = co_await std::move(registering);
+        if (!client) co_return client.error();
+        static constexpr char const* kKinds[] = {"refresh_token", "access_token"};  // the first may end the other with it
+        for (auto const* kind : kKinds) {
+            if (kept(tokens, kind).empty()) continue;
+            Form form{{"token", kept(tokens, kind)}, {"token_type_hint", kind}};
+            auto authorization = authenticate(plan, *client, form);
+            auto posting = web_.post(plan.revocation_endpoint, "application/x-www-form-urlencoded", encoded(form),
+                                     std::move(authorization));
+            auto const answer = co_await std::move(posting);
+            if (!answer) co_return base::wrap(answer.error(), "ask " + plan.issuer + " to revoke");
+            if (answer->status != 200)
+                co_return base::error(answer->status >= 500 ? base::errc::unavailable : base::errc::denied,
+                                      "the authorization server " + plan.issuer + " did not revoke (HTTP " +
+                                          std::to_string(answer->status) + ')');
+        }
+        co_return true;
+    }
+
   private:
     /// One flow at a time.
     struct Turn {
@@ -347,9 +379,8 @@ class OAuth final : public Authorization {
         co_return co_await std::move(refreshing);
     }
 
-    Task<base::Result<bool>> request_token(AuthorizationPlan const& plan, Registered client, Form form,
-                                           std::string asked) {
-        form.emplace_back("resource", plan.resource);
+    /// Who asks, as the authorization server wants it: the Authorization field, or more of the form.
+    static std::string authenticate(AuthorizationPlan const& plan, Registered const& client, Form& form) {
         auto method = client.method;
         if (method.empty()) {
             auto const offers_method = [&](char const* name) {
@@ -361,14 +392,18 @@ class OAuth final : public Authorization {
                      : offers_method("client_secret_post")  ? "client_secret_post"
                                                             : "none";
         }
-        std::string authorization;
-        if (method == "client_secret_basic") {
-            authorization = "Basic " + base::base64_encode(http::percent_encode(client.id) + ':' +
+        if (method == "client_secret_basic")
+            return "Basic " + base::base64_encode(http::percent_encode(client.id) + ':' +
                                                            http::percent_encode(client.secret));
-        } else {
-            form.emplace_back("client_id", client.id);
-            if (method == "client_secret_post") form.emplace_back("client_secret", client.secret);
-        }
+        form.emplace_back("client_id", client.id);
+        if (method == "client_secret_post") form.emplace_back("client_secret", client.secret);
+        return {};
+    }
+
+    Task<base::Result<bool>> request_token(AuthorizationPlan const& plan, Registered client, Form form,
+                                           std::string asked) {
+        form.emplace_back("resource", plan.resource);
+        auto authorization = authenticate(plan, client, form);
         bool const refreshing = form.front().second == "refresh_token";
         auto posting = web_.post(plan.token_endpoint, "application/x-www-form-urlencoded", encoded(form),
                                  std::move(authorization));
@@ -433,6 +468,19 @@ class NoOAuth final : public Authorization {
     base::Error why_;
 };
 
+/// A record that is at hand, and nobody at a browser.
+class AtHand final : public OAuthHost {
+  public:
+    explicit AtHand(base::Secret record) : record_(std::move(record)) {}
+    Task<base::Result<base::Secret>> load() override { co_return record_; }
+    Task<base::Status> save(base::Secret) override { co_return base::Status(); }
+    Task<base::Result<std::string>> redirect_uri(std::string) override { co_return denied("nobody is there to log in"); }
+    Task<base::Result<std::string>> authorize(std::string) override { co_return denied("nobody is there to log in"); }
+
+  private:
+    base::Secret record_;
+};
+
 }  // namespace
 
 std::vector<base::Secret> oauth_secrets(base::Secret const& record) {
@@ -455,6 +503,16 @@ std::shared_ptr<Authorization> oauth(asio::io_context& io, std::string server_ur
     auto url = http::Url::parse(server_url);
     if (!url) return std::make_shared<NoOAuth>(url.error());
     return std::make_shared<OAuth>(io, std::move(*url), std::move(options), std::move(host));
+}
+
+Task<base::Result<bool>> revoke_tokens(asio::io_context& io, std::string server_url, OAuthOptions options,
+                                       base::Secret record) {
+    auto url = http::Url::parse(server_url);
+    if (!url) co_return url.error();
+    auto const login =
+        std::make_shared<OAuth>(io, std::move(*url), std::move(options), std::make_shared<AtHand>(std::move(record)));
+    auto revoking = login->revoke();
+    co_return co_await std::move(revoking);
 }
 
 }  // namespace mcp

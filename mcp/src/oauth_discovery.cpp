@@ -265,6 +265,8 @@ Task<base::Result<AuthorizationPlan>> plan_authorization(OAuthWeb& web, BearerCh
     }
     if (plan.token_endpoint.empty())
         co_return refused("the authorization server " + url->origin() + " has no token endpoint");
+    plan.revocation_endpoint = member_text(body, "revocation_endpoint");
+    if (!plan.revocation_endpoint.empty() && !web.allowed(plan.revocation_endpoint)) plan.revocation_endpoint.clear();
     plan.issuer_scopes = member_strings(body, "scopes_supported");
     plan.says_token_auth_methods = body.contains("token_endpoint_auth_methods_supported");
     plan.token_auth_methods = member_strings(body, "token_endpoint_auth_methods_supported");

@@ -40,6 +40,7 @@ class OAuthWeb {
 struct AuthorizationPlan {
     std::string resource, issuer;
     std::string authorization_endpoint, token_endpoint, registration_endpoint;
+    std::string revocation_endpoint;  ///< "": none, or one that may not be used
     std::set<std::string> resource_scopes, issuer_scopes, token_auth_methods;
     bool says_token_auth_methods = false, metadata_documents = false, sends_iss = false;
 };

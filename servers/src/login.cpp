@@ -87,8 +87,22 @@ Task<base::Result<LoggedIn>> log_in(asio::io_context& io, std::string directory,
     co_return out;
 }
 
-base::Status log_out(std::string const& directory, std::string const& server) {
-    return LoginStore(logins_in(directory)).remove(server);
+Task<base::Result<LoggedOut>> log_out(asio::io_context& io, std::string directory, config::ServerEntry entry) {
+    LoginStore const store(logins_in(directory));
+    auto const record = store.load(entry.name);
+    if (auto s = store.remove(entry.name); !s) co_return s.error();  // first: a berth that runs uses it no more
+    LoggedOut out;
+    if (!record) {
+        out.why_not = record.error().message();
+    } else if (entry.url.empty()) {
+        out.why_not = entry.name + " has no address any more";
+    } else {
+        auto revoking = mcp::revoke_tokens(io, entry.url, oauth_options(entry), *record);
+        auto const revoked = co_await std::move(revoking);
+        out.revoked = revoked && *revoked;
+        if (!revoked) out.why_not = revoked.error().message();
+    }
+    co_return out;
 }
 
 }  // namespace servers

@@ -139,16 +139,45 @@ suite((berth) => {
         assert.match(await call('mail__write'), /hello grace/);
     });
 
-    test('logout forgets it, and nothing of it all stands in a log or the registry', async () => {
-        const tokens = [...guarded.access.keys(), ...guarded.refresh.keys()];
-        assert.ok(tokens.length >= 2);
+    const logout = async () => {
         const out = spawn(binary, ['servers', 'logout', 'mail', '--data', berth().data]);
-        assert.equal(await new Promise((done) => { out.once('exit', done); }), 0);
+        let said = '';
+        for (const stream of [out.stdout, out.stderr]) stream.on('data', (text) => { said += text; });
+        const status = await new Promise((done) => { out.once('close', done); });
         for (let tries = 0; (await state('mail')).state !== 'needs_login'; tries++) {
             assert.ok(tries < 300, JSON.stringify(await state('mail')));
             await call('mail__whoami').catch(() => {});
             await new Promise((next) => setTimeout(next, 100));
         }
+        return { status, said };
+    };
+    const everGiven = [];
+
+    test('logout where nothing can be revoked, or not now, forgets the login and says what is still good', async () => {
+        for (const [set, status, words] of [[() => { guarded.revokes = false; }, 0, /offers no revocation/], [() => { guarded.away = true; }, 1, /may still be good: .*503/]]) {
+            everGiven.push(...guarded.access.keys(), ...guarded.refresh.keys());
+            set();
+            const out = await logout();
+            assert.equal(out.status, status, out.said);
+            assert.match(out.said, words);
+            [guarded.revokes, guarded.away] = [true, false];
+            assert.equal((await login('mail', browse)).status, 0);
+            await taken();
+        }
+    });
+
+    test('logout forgets it and revokes it, and nothing of it all stands in a log or the registry', async () => {
+        assert.match(await call('mail__whoami'), /hello/);
+        everGiven.push(...guarded.access.keys(), ...guarded.refresh.keys());
+        const mine = () => [...guarded.access.values(), ...guarded.refresh.values()].filter(({ user }) => user === guarded.user).length;
+        const before = mine(), asked = guarded.count('/revoke');
+        const out = await logout();
+        assert.equal(out.status, 0, out.said);
+        assert.match(out.said, /revoked at the authorization server/);
+        assert.equal(guarded.count('/revoke'), asked + 2);
+        assert.equal(mine(), before - 2, 'the refresh token and the access token');
+        const tokens = everGiven;
+        assert.ok(tokens.length >= 2);
         const registry = readdirSync(berth().data).filter((name) => name.startsWith('registry.sqlite'))
             .map((name) => readFileSync(join(berth().data, name), 'latin1')).join();
         assert.ok(registry.length > 1000);

@@ -55,6 +55,9 @@ struct Idp {
                 body = token;
                 if (token.contains("error")) status = http::Status::bad_request;
                 if (token_away) status = http::Status::service_unavailable;
+            } else if (request.path == "/revoke") {
+                revoked.push_back(request.body);
+                if (token_away) status = http::Status::service_unavailable;
             } else {
                 status = http::Status::not_found;
             }
@@ -74,7 +77,7 @@ struct Idp {
     std::uint16_t port = 0;
     std::string origin;
     Json resource, metadata, token;
-    std::vector<std::string> asked, forms;
+    std::vector<std::string> asked, forms, revoked;
     bool token_away = false;
 };
 
@@ -328,4 +331,42 @@ TEST_CASE("what a record hides is known") {
     CHECK(hidden[0].reveal() == "t-1");
     CHECK(hidden[1].reveal() == "r-1");
     CHECK(mcp::oauth_secrets(base::Secret("no JSON")).empty());
+}
+
+TEST_CASE("oauth: revocation") {
+    Idp idp;
+    Json record = {{"server", idp.origin + "/mcp"},
+                   {"tokens", {{"issuer", idp.origin}, {"access_token", "t-1"}, {"refresh_token", "r-1"}}},
+                   {"clients", {{idp.origin, {{"client_id", "c-1"}, {"token_endpoint_auth_method", "none"}}}}}};
+    auto const revoke = [&] {
+        return idp.io.run(mcp::revoke_tokens(idp.io.context, idp.origin + "/mcp", {}, base::Secret(base::dump(record))));
+    };
+    idp.metadata["revocation_endpoint"] = idp.origin + "/revoke";
+
+    SUBCASE("asks for the refresh token and the access token, as the client that they were given to") {
+        CHECK(revoke().value());
+        CHECK(idp.revoked == std::vector<std::string>{"token=r-1&token_type_hint=refresh_token&client_id=c-1",
+                                                      "token=t-1&token_type_hint=access_token&client_id=c-1"});
+        CHECK(idp.forms.empty());
+        CHECK_FALSE(idp.was_asked("/register"));
+    }
+    SUBCASE("is none where it is not offered, or offered in the clear at another place") {
+        idp.metadata.erase("revocation_endpoint");
+        CHECK_FALSE(revoke().value());
+        idp.metadata["revocation_endpoint"] = "http://login.example.com/revoke";
+        CHECK_FALSE(revoke().value());
+        CHECK(idp.revoked.empty());
+    }
+    SUBCASE("shows a token to nobody but its issuer, and one server's to no other") {
+        record["tokens"]["issuer"] = "https://login.example.com";
+        CHECK(is(revoke().error(), base::errc::denied));
+        record["tokens"]["issuer"] = idp.origin;
+        record["server"] = "https://mcp.example.com/mcp";
+        CHECK_FALSE(revoke().value());
+        CHECK(idp.revoked.empty());
+    }
+    SUBCASE("that fails says that the tokens may still be good") {
+        idp.token_away = true;
+        CHECK(is(revoke().error(), base::errc::unavailable));
+    }
 }

@@ -152,12 +152,29 @@ class Terminal final : public servers::Browser {
 std::string servers_directory(Options const& o) { return std::filesystem::absolute(o.data).string() + "/servers"; }
 
 base::Result<config::ServerEntry> entry_named(Options const& o) {
-    if (o.rest.size() != 2) return base::error(base::errc::invalid, "expected a server's name: berth servers login NAME");
+    if (o.rest.size() != 2)
+        return base::error(base::errc::invalid, "expected a server's name: berth servers " + o.rest[0] + " NAME");
     auto file = config::load_servers(servers_file(o), config::process_variables());
     if (!file) return file.error();
     for (auto& entry : file->servers)
         if (entry.name == o.rest[1]) return std::move(entry);
     return base::error(base::errc::not_found, "no server is named " + o.rest[1] + " in " + servers_file(o));
+}
+
+/// Runs it to its end. 1 after an exception.
+int run_to_end(asio::io_context& io, base::Task<int> work) {
+    int status = 1;
+    asio::co_spawn(io, std::move(work), [&](std::exception_ptr e, int value) {
+        try {
+            if (e) std::rethrow_exception(e);
+            status = value;
+        } catch (std::exception const& failure) {
+            status = fail(failure.what());
+        }
+        io.stop();
+    });
+    io.run();
+    return status;
 }
 
 }  // namespace
@@ -168,37 +185,43 @@ int servers_login(Options const& o) {
     auto const name = entry->name;
     asio::io_context io{1};
     auto const terminal = std::make_shared<Terminal>(io, static_cast<std::uint16_t>(entry->oauth.callback_port));
-    int status = 1;
-    auto run = [&]() -> base::Task<void> {
+    auto run = [&]() -> base::Task<int> {
         auto logging_in = servers::log_in(io, servers_directory(o), std::move(*entry), BERTH_VERSION, terminal);
         auto done = co_await std::move(logging_in);
         co_await terminal->stop();
         if (done) {
             std::printf("Logged in: %s offers %zu tools. A running berth takes it up by itself.\n",
                         done->name.empty() ? name.c_str() : done->name.c_str(), done->tools);
-            status = 0;
-        } else {
-            status = fail(done.error().message());
+            co_return 0;
         }
+        co_return fail(done.error().message());
     };
-    asio::co_spawn(io, run(), [&](std::exception_ptr e) {
-        try {
-            if (e) std::rethrow_exception(e);
-        } catch (std::exception const& failure) {
-            status = fail(failure.what());
-        }
-        io.stop();
-    });
-    io.run();
-    return status;
+    return run_to_end(io, run());
 }
 
 int servers_logout(Options const& o) {
-    if (o.rest.size() != 2) return fail("expected a server's name: berth servers logout NAME");
-    auto const done = servers::log_out(servers_directory(o), o.rest[1]);
-    if (!done) return fail(done.error().message());
-    std::printf("Logged out: the tokens are forgotten here. Revoke them at the authorization server to end them everywhere.\n");
-    return 0;
+    auto entry = entry_named(o);
+    if (!entry && o.rest.size() == 2) {  // taken out of the file since: its login can still be forgotten
+        entry = config::ServerEntry();
+        entry->name = o.rest[1];
+    }
+    if (!entry) return fail(entry.error().message());
+    asio::io_context io{1};
+    auto run = [&]() -> base::Task<int> {
+        auto logging_out = servers::log_out(io, servers_directory(o), std::move(*entry));
+        auto const done = co_await std::move(logging_out);
+        if (!done) co_return fail(done.error().message());
+        if (done->revoked) {
+            std::printf("Logged out: the tokens are forgotten here, and revoked at the authorization server.\n");
+        } else if (done->why_not.empty()) {
+            std::printf("Logged out: the tokens are forgotten here. The authorization server offers no revocation: elsewhere "
+                        "they are good until they end.\n");
+        } else {
+            co_return fail("logged out here, but the tokens were not revoked and may still be good: " + done->why_not);
+        }
+        co_return 0;
+    };
+    return run_to_end(io, run());
 }
 
 }  // namespace host

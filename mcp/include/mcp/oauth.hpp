@@ -43,4 +43,8 @@ std::vector<base::Secret> oauth_secrets(base::Secret const& record);
 std::shared_ptr<Authorization> oauth(asio::io_context&, std::string server_url, OAuthOptions,
                                      std::shared_ptr<OAuthHost>);
 
+/// Ends the tokens of a record at the authorization server that gave them (RFC 7009). False when it offers no such thing, or the
+/// record holds none of this server. errc::denied or errc::unavailable: they may still be good.
+Task<base::Result<bool>> revoke_tokens(asio::io_context&, std::string server_url, OAuthOptions, base::Secret record);
+
 }  // namespace mcp

@@ -30,7 +30,13 @@ struct LoggedIn {
 /// stays when this fails.
 base::Task<base::Result<LoggedIn>> log_in(asio::io_context& io, std::string directory, config::ServerEntry entry,
                                           std::string version, std::shared_ptr<Browser> browser);
-/// Forgets the login. errc::not_found when there is none.
-base::Status log_out(std::string const& directory, std::string const& server);
+struct LoggedOut {
+    bool revoked = false;  ///< at the authorization server too
+    std::string why_not;   ///< "": it offers no revocation
+};
+
+/// Forgets the login of the server of `entry`, then has its tokens revoked where that is offered. errc::not_found when there is
+/// none.
+base::Task<base::Result<LoggedOut>> log_out(asio::io_context& io, std::string directory, config::ServerEntry entry);
 
 }  // namespace servers

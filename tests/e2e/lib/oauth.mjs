@@ -7,7 +7,8 @@ const secret = () => randomBytes(24).toString('base64url');
 
 export class Guarded {
     expiresIn = 3600;
-    away = false;           // its token endpoint answers 503
+    away = false;           // its token and revocation endpoints answer 503
+    revokes = true;         // and says so
     seen = [];
     clients = new Map([['robot', { secret: 'robot-secret-robot-secret', redirects: [] }]]);
     codes = new Map();
@@ -56,6 +57,7 @@ export class Guarded {
                 return say(200, {
                     issuer: this.origin, authorization_endpoint: `${this.origin}/authorize`, token_endpoint: `${this.origin}/token`,
                     registration_endpoint: `${this.origin}/register`, code_challenge_methods_supported: ['S256'],
+                    ...this.revokes && { revocation_endpoint: `${this.origin}/revoke` },
                     response_types_supported: ['code'], authorization_response_iss_parameter_supported: true,
                     token_endpoint_auth_methods_supported: ['none', 'client_secret_basic'],
                 });
@@ -66,6 +68,7 @@ export class Guarded {
             }
             case '/authorize': return this.#authorize(url.searchParams, response);
             case '/token': return this.#token(new URLSearchParams(body), request, say);
+            case '/revoke': return this.#revoke(new URLSearchParams(body), say);
             case '/mcp': return this.#mcp(request, body, say);
             default: return say(404, {});
         }
@@ -118,6 +121,14 @@ export class Guarded {
             }
             default: return refuse('unsupported_grant_type');
         }
+    }
+
+    /** RFC 7009; of a token that it does not know it says the same. */
+    #revoke(form, say) {
+        if (this.away) return say(503, {});
+        if (!this.clients.has(form.get('client_id'))) return say(401, { error: 'invalid_client' });
+        for (const given of [this.access, this.refresh]) given.delete(form.get('token'));
+        return say(200);
     }
 
     #mcp(request, body, say) {

@@ -44,8 +44,8 @@ std::string not_allowed(egress::Request const& r, EgressPolicy const& policy) {
     std::string allowed;
     for (std::size_t i = 0; i < policy.rules.size() && i < 20; ++i) allowed += (i ? ", " : "") + pattern_of(policy.rules[i]);
     if (policy.rules.size() > 20) allowed += ", and " + std::to_string(policy.rules.size() - 20) + " more";
-    return host + " is not in this workspace's allow-list (allowed: " + (allowed.empty() ? "nothing" : allowed) +
-           "). Ask for it in network.allow of workspace_create.";
+    return host + " is not in " + policy.whose + " allow-list (allowed: " + (allowed.empty() ? "nothing" : allowed) +
+           "). Ask for it in " + policy.added_in + ".";
 }
 
 Task<base::Status> send(GuestStream& stream, std::string bytes) {
@@ -68,6 +68,7 @@ struct EgressProxy::Impl {
         std::unique_ptr<GuestStream> stream;
         std::string workspace_id;
         std::shared_ptr<EgressPolicy const> policy;
+        std::function<void(Record const&)> told;
         asio::cancellation_signal stop;
     };
 
@@ -75,7 +76,9 @@ struct EgressProxy::Impl {
         : io(context), options(std::move(o)), audit(std::move(a)), dialer(options.insecure_private_addresses) {}
 
     void record(Connection const& c, egress::Request const& r, bool allowed, std::string reason) const {
-        if (audit) audit({c.workspace_id, r.host, r.port, allowed, std::move(reason)});
+        Record const record{c.workspace_id, r.host, r.port, allowed, std::move(reason)};
+        if (audit) audit(record);
+        if (c.told) c.told(record);
     }
 
     static Task<void> serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c);
@@ -146,7 +149,7 @@ EgressProxy::~EgressProxy() {
 }
 
 void EgressProxy::serve(std::unique_ptr<GuestStream> stream, std::string workspace_id,
-                        std::shared_ptr<EgressPolicy const> policy) {
+                        std::shared_ptr<EgressPolicy const> policy, std::function<void(Record const&)> told) {
     auto& open = impl_->per_workspace[workspace_id];
     // Beyond the limit the stream closes at once: a sentence would need a task, and so would be no limit.
     if (open >= impl_->options.max_connections_per_sandbox) return;
@@ -155,6 +158,7 @@ void EgressProxy::serve(std::unique_ptr<GuestStream> stream, std::string workspa
     connection->stream = std::move(stream);
     connection->workspace_id = std::move(workspace_id);
     connection->policy = std::move(policy);
+    connection->told = std::move(told);
     auto const at = impl_->connections.insert(impl_->connections.end(), connection);
     auto ended = [impl = impl_, at, connection](std::exception_ptr) {
         // An exception is a cancelled wait; either way the connection is over.

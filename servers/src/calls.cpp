@@ -83,11 +83,15 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
     ++upstream->calls;
     auto outcome = co_await pass(upstream, "tool " + shown, std::move(run), call);
     audit["ms"] = std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - began).count();
+    auto const write_down = [&] {
+        upstream->remember(audit);
+        records.audit_lazy("servers/" + upstream->entry().name, "tool call", std::move(audit));
+    };
     auto const fail = [&](std::string why) {
         ++upstream->failed_calls;
         why = upstream->redactor().text(std::move(why));
-        audit["failed"] = why.substr(0, 500);
-        records.audit_lazy("servers/" + upstream->entry().name, "tool call", audit);
+        audit["failed"] = base::to_utf8(why.substr(0, 500));
+        write_down();
         return why;
     };
     if (!outcome) {
@@ -129,7 +133,7 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
         ++upstream->failed_calls;
         audit["is_error"] = true;
     }
-    records.audit_lazy("servers/" + upstream->entry().name, "tool call", std::move(audit));
+    write_down();
     co_return result;
 }
 

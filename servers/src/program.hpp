@@ -1,5 +1,6 @@
 #pragma once
 #include "log_buffer.hpp"
+#include "refusals.hpp"
 #include <base/blocking.hpp>
 #include <config/servers.hpp>
 #include <mcp/client.hpp>
@@ -55,9 +56,10 @@ struct Launchpad {
 };
 
 /// In a sandbox of its own: its volume as home and /workspace, and the host paths that it may see. Not to be
-/// cancelled. `log` outlives the program.
+/// cancelled. `log` and `refusals` are filled for as long as it runs.
 Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::ServerEntry const& entry,
-                                                        std::shared_ptr<LogBuffer> log);
+                                                        std::shared_ptr<LogBuffer> log,
+                                                        std::shared_ptr<Refusals> refusals);
 /// A child of this process with all of its rights.
 Task<Result<std::unique_ptr<Program>>> start_on_host_insecurely(Launchpad& pad,
                                                                 config::ServerEntry const& entry,

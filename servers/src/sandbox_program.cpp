@@ -102,6 +102,7 @@ struct Followed {
         : ended(std::move(executor), asio::steady_timer::time_point::max()) {}
     std::shared_ptr<sandbox::Sandbox> sandbox;  // null while it sleeps
     std::shared_ptr<LogBuffer> log;
+    std::shared_ptr<Refusals> refusals;
     asio::steady_timer ended;  // cancelled once `over`
     std::uint64_t offset = 0;  // of its log
     bool over = false, sleeping = false, following = false;
@@ -139,12 +140,17 @@ sandbox::GuestSetup setup_of(config::ServerEntry const& entry, ServerTree const&
     return setup;
 }
 
-Status let_out(Launchpad& pad, config::ServerEntry const& entry, sandbox::Guest& guest) {
+Status let_out(Launchpad& pad, config::ServerEntry const& entry, Followed const& followed) {
     auto policy = sandbox::EgressPolicy::parse(entry.sandbox.allowed_domains);
     if (!policy) return policy.error();
+    policy->whose = "this server's";
+    policy->added_in = "sandbox.network.allowedDomains of its entry in servers.json";
     auto const shared = std::make_shared<sandbox::EgressPolicy const>(std::move(*policy));
-    guest.on_egress([&egress = pad.egress, shared, name = "servers/" + entry.name](auto stream) {
-        egress.serve(std::move(stream), name, shared);
+    auto const told = [refusals = followed.refusals, shared](sandbox::EgressProxy::Record const& r) {
+        if (!r.allowed) refusals->add(r.host, r.port, shared->allows(r.host, r.port) ? r.reason : "");
+    };
+    followed.sandbox->guest().on_egress([&egress = pad.egress, shared, told, name = "servers/" + entry.name](auto stream) {
+        egress.serve(std::move(stream), name, shared, told);
     });
     return {};
 }
@@ -290,7 +296,7 @@ Task<Status> SandboxProgram::wake() {
     // It ran from here on: the image is behind its files, and is not woken again.
     auto const ref = *std::exchange(image_, std::nullopt);
     (void)co_await pad_.images->remove(ref.workspace_id, ref.image_id);
-    if (auto s = let_out(pad_, entry_, f->sandbox->guest()); !s) co_return s;
+    if (auto s = let_out(pad_, entry_, *f); !s) co_return s;
     auto stream = co_await f->sandbox->guest().attach_stdio(kProcessId);
     if (!stream) co_return base::error(base::errc::not_found, "after its wake: " + stream.error().message());
     f->sleeping = false;
@@ -316,10 +322,11 @@ struct Kept {
 };
 
 Task<Status> launch(Launchpad& pad, config::ServerEntry const& entry, ServerTree const& tree,
-                    std::shared_ptr<sandbox::Sandbox> sandbox, SandboxProgram& program) {
+                    Followed const& followed, SandboxProgram& program) {
+    auto const sandbox = followed.sandbox;
     if (auto s = sandbox->set_limits(limits_of(entry)); !s) co_return s;
     if (auto s = sandbox->attach_volume(tree.root); !s) co_return s;
-    if (auto s = let_out(pad, entry, sandbox->guest()); !s) co_return s;
+    if (auto s = let_out(pad, entry, followed); !s) co_return s;
     auto setup = setup_of(entry, tree);
     if (auto s = co_await sandbox->guest().configure(std::move(setup)); !s) co_return s;
     sandbox::ProcessSpec spec;
@@ -357,7 +364,8 @@ void unmount_leftovers(std::string const& directory) {
 }
 
 Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::ServerEntry const& entry,
-                                                        std::shared_ptr<LogBuffer> log) {
+                                                        std::shared_ptr<LogBuffer> log,
+                                                        std::shared_ptr<Refusals> refusals) {
     auto const id = id_of(entry.name);
     auto volume = co_await own_volume(pad, id, entry.sandbox.disk_bytes);
     if (!volume) co_return base::wrap(volume.error(), "open the server's volume");
@@ -380,6 +388,7 @@ Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::
     auto const followed = std::make_shared<Followed>(pad.io.get_executor());
     followed->log = std::move(log);
     auto program = std::make_unique<SandboxProgram>(pad, entry, tree, id, kept, followed);
+    followed->refusals = std::move(refusals);
     Status done = mounted;
     if (done) {
         auto name = template_of(pad, entry);
@@ -389,7 +398,7 @@ Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::
         else
             done = taken.error();
     }
-    if (done) done = co_await launch(pad, entry, tree, followed->sandbox, *program);
+    if (done) done = co_await launch(pad, entry, tree, *followed, *program);
     if (!done) {
         co_await program->end();
         co_return done.error();

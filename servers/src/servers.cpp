@@ -309,6 +309,11 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
                      {"prompts", offer.prompts.size()},
                      {"resources", offer.resources.size()},
                      {"templates", offer.templates.size()}};
+    if (!upstream->last_calls().empty()) out["last_calls"] = upstream->last_calls();
+    auto refused = base::Json::array();
+    for (auto const& one : upstream->refusals().last())
+        refused.push_back({{"destination", upstream->redactor().text(one.host)}, {"why", one.why.empty() ? "not in sandbox.network.allowedDomains" : one.why}});
+    if (!refused.empty()) out["refused"] = std::move(refused);
     out["calls"] = upstream->calls;
     out["failed_calls"] = upstream->failed_calls;
     out["starts"] = upstream->starts;

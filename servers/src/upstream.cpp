@@ -12,6 +12,7 @@ using base::errc;
 using base::error;
 using mcp::Json;
 
+constexpr std::size_t kCallsShown = 10;
 constexpr base::milliseconds kStep{500};  // how soon a waiter looks whether it was cancelled
 
 }  // namespace
@@ -170,6 +171,12 @@ void Upstream::turn_over() {
     --in_flight_;
     last_used_ = base::Clock::now();
     turns_.notify();
+}
+
+void Upstream::remember(Json audited) {
+    audited.erase("arguments_sha256");  // of use to those who have the arguments, in the trail itself
+    last_calls_.push_back(std::move(audited));
+    if (last_calls_.size() > kCallsShown) last_calls_.pop_front();
 }
 
 void Upstream::watch(std::string const& uri) {

@@ -74,6 +74,7 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     std::vector<HeldTool> const& held() const { return held_; }
     Redactor const& redactor() const { return redactor_; }
     LogBuffer& log() { return *log_; }
+    Refusals const& refusals() const { return *refusals_; }
     std::shared_ptr<Connection> const& connection() const { return connection_; }
     bool known() const { return known_; }  ///< what it offers was seen, now or in an earlier life of berth
 
@@ -130,6 +131,9 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
 
     // Counters for status.
     std::uint64_t calls = 0, failed_calls = 0, starts = 0, sleeps = 0, wakes = 0;
+    /// A tool call as the audit trail has it: the last few are kept for status.
+    void remember(mcp::Json audited);
+    std::deque<mcp::Json> const& last_calls() const { return last_calls_; }
     std::vector<Passage*> passages;  ///< in flight, the oldest first: for questions that name no call
 
   private:
@@ -165,6 +169,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     std::shared_ptr<KeptLogin> login_;
     bool login_wanted_ = false;
     std::shared_ptr<LogBuffer> log_ = std::make_shared<LogBuffer>();
+    std::shared_ptr<Refusals> refusals_ = std::make_shared<Refusals>();
+    std::deque<mcp::Json> last_calls_;  ///< the newest last
     Signal changed_, turns_;
     std::shared_ptr<Connection> connection_, starting_, sleeping_;
     std::string slept_reason_;  ///< of `degraded`, as it was

@@ -19,7 +19,7 @@ constexpr base::milliseconds kListLimit{60'000};
 constexpr base::milliseconds kLeastLearning{5'000};
 
 /// Why a start failed, with what a person would try next.
-std::string with_hint(config::ServerEntry const& entry, std::string reason) {
+std::string with_hint(config::ServerEntry const& entry, std::string reason, Refusals const& refused) {
     auto const name = entry.command.substr(entry.command.rfind('/') + 1);
     bool const fetches = name == "npx" || name == "npm" || name == "uvx" || name == "uv" || name == "pipx";
     if (fetches && entry.isolation == config::ServerEntry::Isolation::sandbox &&
@@ -27,7 +27,7 @@ std::string with_hint(config::ServerEntry const& entry, std::string reason) {
         reason += "; " + name + " downloads packages, and this server has no network: name " +
                   (name[0] == 'n' ? "registry.npmjs.org" : "pypi.org and files.pythonhosted.org") +
                   " in sandbox.network.allowedDomains";
-    return reason;
+    return reason + refused.hint();
 }
 
 }  // namespace
@@ -71,6 +71,7 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
     auto era = era_;
     ++starts;
     login_wanted_ = false;
+    refusals_->clear();
     around_.changed();
     auto const began = base::Clock::now();
     auto status = co_await start_once(made, era, degraded_by);
@@ -95,7 +96,7 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
         }
         if (made) co_await end(made);
         era_.reset();
-        why = redactor_.text(with_hint(entry_, why));
+        why = redactor_.text(with_hint(entry_, why, *refusals_));
         life_.start_failed(base::Clock::now(), why, random_part());
         log_->note("start failed: " + why);
         spdlog::warn("server {}: start failed: {}", entry_.name, why);
@@ -124,7 +125,7 @@ Task<Status> Upstream::start_once(std::shared_ptr<Connection>& made, std::option
     if (entry_.kind == config::ServerEntry::Kind::stdio) {
         Result<std::unique_ptr<Program>> program = error(errc::internal, "");
         if (entry_.isolation == config::ServerEntry::Isolation::sandbox)
-            program = co_await start_in_sandbox(around_.pad, entry_, log_);
+            program = co_await start_in_sandbox(around_.pad, entry_, log_, refusals_);
         else
             program = co_await start_on_host_insecurely(around_.pad, entry_, log_);
         if (!program) co_return program.error();

@@ -31,6 +31,10 @@ const servers = {
     absent: { command: 'no-such-program', restartDelay: 50, maxRestarts: 0 },
 };
 
+    dials: {
+        command: 'sh', args: ['-c', 'for n in 1 2 3 4 5 6 7 8 9; do curl -s "https://host$n.example.com/"; done; curl -s https://registry.npmjs.org/; exit 3'],
+        restartDelay: 50, maxRestarts: 1, sandbox: { network: { allowedDomains: ['allowed.example.com'] }, memoryMb: 256 },
+    },
 /** Everything that berth wrote, but servers.json and what stands inside of the servers' own volumes. */
 function* written(directory) {
     for (const found of readdirSync(directory, { withFileTypes: true })) {
@@ -124,11 +128,27 @@ suite((berth) => {
             const client = await askable(berth(), 'http', era, { 'elicitation/create': asked });
             const { sdk } = client;
             const keep = async (where, promise) => hear(`${era}: ${where}`, await promise.catch((error) => ({ message: error.message, data: error.data })));
+        const { last_calls } = await berth().tool('server_status', { server: 'good' });
+        assert.ok(last_calls.length <= 10);
+        assert.ok(last_calls.some(({ tool, who, ms, arguments: shape }) => tool === 'echo' && who === row.who && ms >= 0 && shape.b === 'object'));
+        assert.ok(!JSON.stringify(last_calls).includes(marker));
             client.on('notifications/message', ({ params }) => hear('a log message', params));
             if (era === 'legacy') await sdk.setLoggingLevel('debug');
             await keep('tools', sdk.listTools());
             await keep('prompts', sdk.listPrompts());
             await keep('resources', sdk.listResources());
+    test('a start that fails names the last hosts that it was not let to', async () => {
+        const { reason } = await until('it has given up', async () => {
+            const now = await state(berth(), 'dials');
+            return now?.state === 'failed' && now;
+        });
+        assert.match(reason, /exited with code 3.*it tried host3\.example\.com:443, .*host9\.example\.com:443 and registry\.npmjs\.org:443, which are not allowed: add what it needs of them to sandbox\.network\.allowedDomains/);
+        assert.ok(!reason.includes('host2.'), 'the last few');
+        const { refused } = await berth().tool('server_status', { server: 'dials' });
+        assert.equal(refused.length, 8);
+        assert.deepEqual(refused.at(-1), { destination: 'registry.npmjs.org:443', why: 'not in sandbox.network.allowedDomains' });
+    });
+
             await keep('templates', sdk.listResourceTemplates());
             for (const server of Object.keys(secrets)) {
                 const meta = era === 'modern' ? { _meta: { 'io.modelcontextprotocol/logLevel': 'debug' } } : {};

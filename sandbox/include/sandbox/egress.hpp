@@ -19,6 +19,8 @@ struct EgressPolicy {
         int port = 0;                      ///< 0 = 80 and 443
     };
     std::vector<Rule> rules;
+    /// For the sentence that a refused program gets: whose list this is, and where a host is added to it.
+    std::string whose = "this workspace's", added_in = "network.allow of workspace_create";
 
     /// errc::invalid names the pattern and what is expected.
     static base::Result<EgressPolicy> parse(std::vector<std::string> const& patterns);
@@ -46,8 +48,10 @@ class EgressProxy {
     };
     EgressProxy(asio::io_context&, Options, std::function<void(Record const&)> audit);
     ~EgressProxy();
-    /// Serves one connection from inside until it ends. `policy` is shared so that a change reaches open workspaces.
-    void serve(std::unique_ptr<GuestStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy);
+    /// Serves one connection from inside until it ends. `policy` is shared so that a change reaches open workspaces; `told` hears
+    /// what the audit hears.
+    void serve(std::unique_ptr<GuestStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy,
+               std::function<void(Record const&)> told = nullptr);
 
   private:
     struct Impl;

@@ -29,7 +29,7 @@ constexpr std::size_t kBuffer = 256 * 1024;          // stays in the processor's
 constexpr std::size_t kMaxManifest = 64 << 20;
 constexpr std::size_t kTag = 16;
 constexpr std::uint64_t kWorthPacking = 1 << 20;     // smaller files are not
-constexpr int kFormatPlain = 1, kFormatPacked = 2;
+constexpr int kFormatPlain = 1, kFormatPacked = 2, kFormatEnciphered = 3;
 
 struct FreeMac {
     void operator()(EVP_MAC* mac) const { EVP_MAC_free(mac); }
@@ -58,8 +58,26 @@ class Tagger {
     std::unique_ptr<EVP_MAC_CTX, FreeMac> context_;
 };
 
-std::string piece_key(base::Secret const& key, std::string const& salt, std::string const& name, std::size_t index) {
-    return base::hmac_sha256(key.reveal(), "piece\n" + salt + "\n" + name + "\n" + std::to_string(index));
+std::string piece_key(base::Secret const& key, std::string const& salt, std::string const& name, std::size_t index,
+                      std::string const& purpose = "piece") {
+    return base::hmac_sha256(key.reveal(), purpose + "\n" + salt + "\n" + name + "\n" + std::to_string(index));
+}
+
+/// Enciphers or deciphers in place. The key is used for this piece alone, so the nonce may be zero.
+base::Status cipher_piece(std::string& bytes, std::string const& key) {
+    struct Free {
+        void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+    };
+    std::unique_ptr<EVP_CIPHER_CTX, Free> const context(EVP_CIPHER_CTX_new());
+    unsigned char const start[16] = {};                      // counter and nonce
+    auto* const data = reinterpret_cast<unsigned char*>(bytes.data());
+    int n = 0;
+    bool const done = context &&
+                      EVP_EncryptInit_ex(context.get(), EVP_chacha20(), nullptr,
+                                         reinterpret_cast<unsigned char const*>(key.data()), start) == 1 &&
+                      EVP_EncryptUpdate(context.get(), data, &n, data, static_cast<int>(bytes.size())) == 1;
+    if (done && static_cast<std::size_t>(n) == bytes.size()) return {};
+    return base::error(base::errc::unavailable, "this OpenSSL has no ChaCha20");
 }
 
 // Runs of zero pages within the buffer, given back to the disk.
@@ -100,17 +118,19 @@ base::Result<std::string> tag_piece(int fd, std::string const& path, std::string
 }
 
 base::Result<SealedFile> pack_file(int from, std::string const& directory, std::string const& name, base::Secret const& key,
-                                   std::string const& salt);
+                                   std::string const& salt, bool encipher);
 
 base::Result<SealedFile> tag_file(std::string const& directory, std::string const& name, base::Secret const& key,
-                                  std::string const& salt, bool packed) {
+                                  std::string const& salt, Form form) {
     auto const path = directory + "/" + name;
     auto fd = base::sys::open(path, O_RDWR | O_NOFOLLOW);
     if (!fd) return fd.error();
     struct stat st{};
     if (::fstat(fd->get(), &st) != 0) return base::errno_error("stat " + path);
     auto const bytes = static_cast<std::uint64_t>(st.st_size);
-    if (packed && bytes >= kWorthPacking && pack::pays(fd->get(), bytes)) return pack_file(fd->get(), directory, name, key, salt);
+    bool const smaller = form == Form::packed && bytes >= kWorthPacking && pack::pays(fd->get(), bytes);
+    if (smaller || form == Form::enciphered)
+        return pack_file(fd->get(), directory, name, key, salt, form == Form::enciphered);
     SealedFile out;
     out.name = name;
     std::vector<char> buffer(kBuffer);
@@ -142,10 +162,11 @@ base::Status read_all(int fd, char* out, std::size_t size, std::uint64_t at, std
 
 // Instead of the file, one that holds its pieces packed.
 base::Result<SealedFile> pack_file(int from, std::string const& directory, std::string const& name, base::Secret const& key,
-                                   std::string const& salt) {
+                                   std::string const& salt, bool encipher) {
     SealedFile out;
     out.name = name;
-    auto const path = directory + "/" + name, place = path + ".zst";
+    out.enciphered = encipher;
+    auto const path = directory + "/" + name, place = path + (encipher ? kEnciphered : kPacked);
     auto to = base::sys::open(place, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     if (!to) return to.error();
     std::vector<char> piece(kPiece);
@@ -156,6 +177,8 @@ base::Result<SealedFile> pack_file(int from, std::string const& directory, std::
         if (auto s = read_all(from, piece.data(), kPiece, out.size, path, got); !s) return s.error();
         auto packed = packer.pack(piece.data(), got);
         if (!packed) return packed.error();
+        if (encipher)
+            if (auto s = cipher_piece(*packed, piece_key(key, salt, name, out.tags.size(), "cipher")); !s) return s.error();
         if (!tagger.begin(piece_key(key, salt, name, out.tags.size())))
             return base::error(base::errc::unavailable, "this OpenSSL has no Poly1305");
         tagger.add(packed->data(), packed->size());
@@ -179,7 +202,8 @@ Json to_json(Manifest const& m) {
         std::string tags;
         for (auto const& tag : f.tags) tags += tag;
         Json file{{"name", f.name}, {"size", f.size}, {"tags", base::base64_encode(tags)}};
-        if (f.is_packed()) file["packed"] = f.packed, format = kFormatPacked;
+        if (f.is_packed()) file["packed"] = f.packed, format = std::max(format, kFormatPacked);
+        if (f.enciphered) file["enciphered"] = true, format = kFormatEnciphered;
         files.push_back(std::move(file));
     }
     return {{"format", format},
@@ -201,7 +225,7 @@ Manifest from_json(Json const& j) {
     Manifest m;
     auto& i = m.info;
     int const format = j.at("format").get<int>();
-    if (format != kFormatPlain && format != kFormatPacked) throw std::runtime_error("an unknown format");
+    if (format < kFormatPlain || format > kFormatEnciphered) throw std::runtime_error("an unknown format");
     i.ref.workspace_id = j.at("workspace").get<std::string>();
     i.ref.image_id = j.at("image").get<std::string>();
     i.ref.generation = j.at("generation").get<std::uint64_t>();
@@ -224,7 +248,9 @@ Manifest from_json(Json const& j) {
             throw std::runtime_error("its tags");
         for (std::size_t at = 0; at < tags.size(); at += kTag) f.tags.push_back(tags.substr(at, kTag));
         if (auto const packed = one.find("packed"); packed != one.end()) f.packed = packed->get<std::vector<std::uint64_t>>();
-        if (f.is_packed() && f.packed.size() != f.tags.size()) throw std::runtime_error("its pieces");
+        f.enciphered = one.value("enciphered", false);
+        if ((f.is_packed() && f.packed.size() != f.tags.size()) || (f.enciphered && !f.is_packed()))
+            throw std::runtime_error("its pieces");
         m.files.push_back(std::move(f));
     }
     return m;
@@ -237,7 +263,7 @@ std::string manifest_tag(base::Secret const& key, std::string const& text) {
 }  // namespace
 
 base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, base::Secret const& key,
-                                                std::string const& salt, bool packed) {
+                                                std::string const& salt, Form form) {
     std::vector<std::string> names;
     std::error_code ec;
     for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec)) {
@@ -248,7 +274,7 @@ base::Result<std::vector<SealedFile>> tag_files(std::string const& directory, ba
     std::sort(names.begin(), names.end());
     std::vector<SealedFile> out;
     for (auto const& name : names) {
-        auto file = tag_file(directory, name, key, salt, packed);
+        auto file = tag_file(directory, name, key, salt, form);
         if (!file) return file.error();
         out.push_back(std::move(*file));
     }
@@ -357,6 +383,8 @@ class Unpacking {
         auto const start = static_cast<std::uint64_t>(index) * kPiece;
         auto const size = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, sealed_.size - start));
         if (!to_ || packed_.empty()) return {};
+        if (sealed_.enciphered)
+            if (auto s = cipher_piece(packed_, piece_key(key_, manifest_.salt, sealed_.name, index, "cipher")); !s) return s;
         if (auto s = unpacker_.unpack(packed_, piece_.data(), size); !s) return broken(sealed_, " cannot be unpacked");
         return write_pages(to_.get(), piece_.data(), size, start, sealed_.name);
     }

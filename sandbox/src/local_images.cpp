@@ -1,8 +1,9 @@
 // Images as directories of the local disk. What stands under its name is whole: it was renamed there, sealed and flushed.
 //
 // Pages may be kept packed with zstd, in frames of a piece each. The runtime reads plain files, so a packed one is unpacked
-// beside it before each wake, while its pieces are checked; that file goes as soon as nobody needs the opened image. Pages of
-// zeros cost nothing either way: they are holes.
+// beside it before each wake, while its pieces are checked; that file goes as soon as nobody needs the opened image. So does
+// that of a confidential image, which is plain text for as long as the runtime reads it. Pages of zeros cost nothing either
+// way: they are holes.
 #include "image_seal.hpp"
 
 #include <base/files.hpp>
@@ -113,7 +114,8 @@ class LocalStore final : public ImageStore, public std::enable_shared_from_this<
             m.info.facts = facts;
             m.salt = base::random_bytes(kSaltBytes);
             bool const packed = self->options_.compression == Compression::zstd && !draft.short_lived;
-            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt, packed);
+            auto const form = draft.confidential ? seal::Form::enciphered : packed ? seal::Form::packed : seal::Form::plain;
+            auto files = seal::tag_files(draft.directory, self->options_.key, m.salt, form);
             if (!files) return files.error();
             if (files->empty()) return error(errc::invalid, "an image without files");
             m.files = std::move(*files);

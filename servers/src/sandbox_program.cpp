@@ -244,6 +244,7 @@ Task<Status> SandboxProgram::sleep() {
     ref.generation = ++sleeps_;
     auto draft = co_await pad_.images->begin(ref, used ? used->memory_bytes : entry_.sandbox.memory_bytes);
     if (!draft) co_return draft.error();
+    draft->confidential = !entry_.env.empty();  // which is in its memory
     line->asleep = f->sleeping = true;
     auto keep = [&](sandbox::Checkpointed const& done) -> Task<Result<sandbox::AfterKeep>> {
         auto published = co_await pad_.images->publish(*draft, done.facts);
@@ -387,8 +388,8 @@ Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::
     auto mounted = co_await base::blocking(pad.pool, std::move(mount));
     auto const followed = std::make_shared<Followed>(pad.io.get_executor());
     followed->log = std::move(log);
-    auto program = std::make_unique<SandboxProgram>(pad, entry, tree, id, kept, followed);
     followed->refusals = std::move(refusals);
+    auto program = std::make_unique<SandboxProgram>(pad, entry, tree, id, kept, followed);
     Status done = mounted;
     if (done) {
         auto name = template_of(pad, entry);

@@ -1,5 +1,6 @@
 #include "impl.hpp"
 #include <base/files.hpp>
+#include <base/ids.hpp>
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
 
@@ -103,27 +104,21 @@ Task<void> Servers::start(mcp::Hub& hub) {
     asio::co_spawn(impl->io, impl->keep_house(), asio::detached);
 }
 
-/// Images of an earlier berth are of no use: the other ends of their streams are gone.
+/// Images of an earlier berth are of no use: the other ends of their streams are gone. So the key is known to this process alone.
 Task<void> Servers::Impl::open_images() {
     auto const self = shared_from_this();
-    auto key = co_await records.secret("server-images", 32);
-    base::Result<std::unique_ptr<sandbox::ImageStore>> store = error(errc::unavailable, "");
-    if (key) {
-        sandbox::LocalImages local;
-        local.directory = options.directory + "/images";
-        local.key = base::Secret(*key);
-        local.max_bytes = options.image_bytes;
-        store = sandbox::open_local_images(pad.pool, std::move(local));
-    }
-    if (!store) {
-        spdlog::error("servers cannot hibernate: {}", key ? store.error().message() : key.error().message());
+    sandbox::LocalImages local;
+    local.directory = options.directory + "/images";
+    local.key = base::Secret(base::random_bytes(32));
+    local.max_bytes = options.image_bytes;
+    auto remove = [directory = local.directory] { return base::remove_tree(directory); };
+    auto removed = co_await base::blocking(pad.pool, std::move(remove));
+    auto store = sandbox::open_local_images(pad.pool, std::move(local));
+    if (!removed || !store) {
+        spdlog::error("servers cannot hibernate: {}", removed ? store.error().message() : removed.error().message());
         co_return;
     }
     images = std::move(*store);
-    (void)co_await images->sweep();
-    auto old = co_await images->list("");
-    if (old)
-        for (auto const& image : *old) (void)co_await images->remove(image.ref.workspace_id, image.ref.image_id);
     pad.images = images.get();
 }
 
@@ -309,16 +304,16 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
                      {"prompts", offer.prompts.size()},
                      {"resources", offer.resources.size()},
                      {"templates", offer.templates.size()}};
-    if (!upstream->last_calls().empty()) out["last_calls"] = upstream->last_calls();
-    auto refused = base::Json::array();
-    for (auto const& one : upstream->refusals().last())
-        refused.push_back({{"destination", upstream->redactor().text(one.host)}, {"why", one.why.empty() ? "not in sandbox.network.allowedDomains" : one.why}});
-    if (!refused.empty()) out["refused"] = std::move(refused);
     out["calls"] = upstream->calls;
     out["failed_calls"] = upstream->failed_calls;
     out["starts"] = upstream->starts;
     if (entry.hibernate) out["sleeps"] = upstream->sleeps, out["wakes"] = upstream->wakes;
     out["in_flight"] = upstream->in_flight();
+    if (!upstream->last_calls().empty()) out["last_calls"] = upstream->last_calls();
+    auto refused = base::Json::array();
+    for (auto const& one : upstream->refusals().last())
+        refused.push_back({{"destination", upstream->redactor().text(one.host)}, {"why", one.why.empty() ? "not in sandbox.network.allowedDomains" : one.why}});
+    if (!refused.empty()) out["refused"] = std::move(refused);
     if (auto const& connection = upstream->connection(); connection && connection->program) {
         out["where"] = connection->program->where();
         if (auto const usage = connection->program->usage())

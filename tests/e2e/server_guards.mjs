@@ -13,8 +13,9 @@ import { HttpClient } from './lib/wire.mjs';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), 'fixtures');
 const random = () => Math.random().toString(36).slice(2);
-// One that JSON has to escape, and one of several lines, as keys are.
-const secrets = { leaky: `s3cret "of" leaky\\${random()}${random()}`, key: `-----BEGIN KEY-----\n${random()}${random()}\n${random()}${random()}\n-----END KEY-----` };
+// One that JSON has to escape, one of several lines, as keys are, and one of a server that sleeps on disk.
+const secrets = { leaky: `s3cret "of" leaky\\${random()}${random()}`, key: `-----BEGIN KEY-----\n${random()}${random()}\n${random()}${random()}\n-----END KEY-----`,
+    sleeper: `dr3am-${random()}${random()}` };
 const entry = (script, args, more) => ({
     command: 'node', args: [join(fixtures, script), ...args], callTimeoutMs: 5000, restartDelay: 50, maxRestarts: 0, ...more,
     sandbox: { filesystem: { allowRead: [fixtures] }, memoryMb: 256 },
@@ -22,25 +23,50 @@ const entry = (script, args, more) => ({
 const leaky = (more) => entry('leaky_server.mjs', [], more);
 const bad = ['crash', 'hang', 'lie', 'garbage', 'flood'];
 const servers = {
-    ...Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name, leaky({ env: { API_TOKEN: secret } })])),
+    ...Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name,
+        leaky({ env: { API_TOKEN: secret }, ...name === 'sleeper' && { idle: 'hibernate', idleTimeoutMs: 2000 } })])),
     few: leaky({ env: { API_TOKEN: 'nothing secret' }, maxConcurrentCalls: 2 }),
     seldom: leaky({ env: { API_TOKEN: 'nothing secret' }, callsPerMinute: 3 }),
     small: leaky({ env: { API_TOKEN: 'nothing secret' }, maxResultKb: 4 }),
     good: entry('bad_server.mjs', ['good']),
     ...Object.fromEntries(bad.map((habit) => [habit, entry('bad_server.mjs', [habit], { callTimeoutMs: 1500 })])),
     absent: { command: 'no-such-program', restartDelay: 50, maxRestarts: 0 },
-};
-
     dials: {
         command: 'sh', args: ['-c', 'for n in 1 2 3 4 5 6 7 8 9; do curl -s "https://host$n.example.com/"; done; curl -s https://registry.npmjs.org/; exit 3'],
         restartDelay: 50, maxRestarts: 1, sandbox: { network: { allowedDomains: ['allowed.example.com'] }, memoryMb: 256 },
     },
-/** Everything that berth wrote, but servers.json and what stands inside of the servers' own volumes. */
+};
+
+/** Every file of the data directory but servers.json: also of the servers' volumes, which are mounted here while they run (their
+ *  raw images, of the same content, are left out), and of memory on disk. */
 function* written(directory) {
-    for (const found of readdirSync(directory, { withFileTypes: true })) {
+    const gone = (look, otherwise) => {     // sandboxes come and go meanwhile
+        try {
+            return look();
+        } catch (error) {
+            if (error.code !== 'ENOENT') throw error;
+            return otherwise;
+        }
+    };
+    for (const found of gone(() => readdirSync(directory, { withFileTypes: true }), [])) {
         const path = join(directory, found.name);
-        if (found.isDirectory() && !['volumes', 'slots', 'mounts'].includes(found.name)) yield* written(path);
-        else if (found.isFile() && found.name !== 'servers.json' && statSync(path).size < 256 << 20) yield path;
+        if (found.isDirectory()) {
+            yield* written(path);
+        } else if (found.isFile() && found.name !== 'servers.json') {
+            const text = gone(() => (statSync(path).size < 256 << 20 ? readFileSync(path, 'latin1') : ''), '');
+            yield [path, text];
+        }
+    }
+}
+
+/** What the host shows of every process: command line and environment. */
+function* shown() {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+        for (const part of ['cmdline', 'environ']) {
+            try {
+                yield [`/proc/${pid}/${part}`, readFileSync(`/proc/${pid}/${part}`, 'latin1')];
+            } catch { /* it has ended */ }
+        }
     }
 }
 
@@ -114,29 +140,15 @@ suite((berth) => {
             return found.length > 0 && found;
         });
         assert.match(failed.failed, /ended/);
-        await until('the end of the server is written', () => rows('crash').some((one) => one.what === 'server ended' && /exited with code 7/.test(one.reason)));
-        for (const path of written(berth().data)) assert.ok(!readFileSync(path, 'latin1').includes(marker), `the argument itself is in ${path}`);
-        client.close();
-    });
-
-    test('secrets are nowhere but in their server', { timeout: 120_000 }, async (t) => {
-        const heard = [];
-        const hear = (where, value) => heard.push([where, typeof value === 'string' ? value : JSON.stringify(value)]);
-        for (const server of Object.keys(secrets)) assert.equal((await settled(berth(), server)).state, 'ready');
-        for (const era of ['modern', 'legacy']) {
-            const asked = (params) => { hear('a question', params); return { action: 'accept', content: {} }; };
-            const client = await askable(berth(), 'http', era, { 'elicitation/create': asked });
-            const { sdk } = client;
-            const keep = async (where, promise) => hear(`${era}: ${where}`, await promise.catch((error) => ({ message: error.message, data: error.data })));
         const { last_calls } = await berth().tool('server_status', { server: 'good' });
         assert.ok(last_calls.length <= 10);
         assert.ok(last_calls.some(({ tool, who, ms, arguments: shape }) => tool === 'echo' && who === row.who && ms >= 0 && shape.b === 'object'));
         assert.ok(!JSON.stringify(last_calls).includes(marker));
-            client.on('notifications/message', ({ params }) => hear('a log message', params));
-            if (era === 'legacy') await sdk.setLoggingLevel('debug');
-            await keep('tools', sdk.listTools());
-            await keep('prompts', sdk.listPrompts());
-            await keep('resources', sdk.listResources());
+        await until('the end of the server is written', () => rows('crash').some((one) => one.what === 'server ended' && /exited with code 7/.test(one.reason)));
+        for (const [path, text] of written(berth().data)) assert.ok(!text.includes(marker), `the argument itself is in ${path}`);
+        client.close();
+    });
+
     test('a start that fails names the last hosts that it was not let to', async () => {
         const { reason } = await until('it has given up', async () => {
             const now = await state(berth(), 'dials');
@@ -149,6 +161,20 @@ suite((berth) => {
         assert.deepEqual(refused.at(-1), { destination: 'registry.npmjs.org:443', why: 'not in sandbox.network.allowedDomains' });
     });
 
+    test('secrets are nowhere but in their server', { timeout: 120_000 }, async (t) => {
+        const heard = [];
+        const hear = (where, value) => heard.push([where, typeof value === 'string' ? value : JSON.stringify(value)]);
+        for (const server of Object.keys(secrets)) assert.equal((await settled(berth(), server)).state, 'ready');
+        for (const era of ['modern', 'legacy']) {
+            const asked = (params) => { hear('a question', params); return { action: 'accept', content: {} }; };
+            const client = await askable(berth(), 'http', era, { 'elicitation/create': asked });
+            const { sdk } = client;
+            const keep = async (where, promise) => hear(`${era}: ${where}`, await promise.catch((error) => ({ message: error.message, data: error.data })));
+            client.on('notifications/message', ({ params }) => hear('a log message', params));
+            if (era === 'legacy') await sdk.setLoggingLevel('debug');
+            await keep('tools', sdk.listTools());
+            await keep('prompts', sdk.listPrompts());
+            await keep('resources', sdk.listResources());
             await keep('templates', sdk.listResourceTemplates());
             for (const server of Object.keys(secrets)) {
                 const meta = era === 'modern' ? { _meta: { 'io.modelcontextprotocol/logLevel': 'debug' } } : {};
@@ -179,14 +205,21 @@ suite((berth) => {
             hear(path, await (await fetch(`http://127.0.0.1:${berth().port}/${path}`, { headers })).text());
         }
         hear('the log', berth().log);
+        const memory = (path) => path.includes('/servers/images/') && path.endsWith('.enc');
         let files = 0, bytes = 0;
-        for (const path of written(berth().data)) {
-            const text = readFileSync(path, 'latin1');
-            hear(path, text);
-            files++;
-            bytes += text.length;
-        }
-        t.diagnostic(`${heard.length - files} answers and messages, ${files} files of ${bytes} bytes`);
+        const look = (when) => {
+            const before = heard.length;
+            for (const [path, text] of [...written(berth().data), ...shown()]) hear(`${path} ${when}`, text);
+            files += heard.length - before;
+            bytes += heard.slice(before).reduce((sum, [, text]) => sum + text.length, 0);
+            return heard.slice(before);
+        };
+        await until('it sleeps', async () => (await berth().tool('server_status', { server: 'sleeper' })).memory === 'on disk');
+        const asleep = look('while one sleeps').filter(([where]) => memory(where.split(' ', 1)[0]));
+        assert.ok(asleep.reduce((sum, [, text]) => sum + text.length, 0) > 1 << 20, 'its memory is on disk');
+        await berth().tool('call_tool', { tool: 'sleeper__hold', arguments: { ms: 1 } });
+        look('after its wake');
+        t.diagnostic(`${heard.length - files} answers and messages, ${files} files and processes of ${bytes} bytes`);
         const shapes = (secret) => [secret, JSON.stringify(secret).slice(1, -1), JSON.stringify(JSON.stringify(secret).slice(1, -1)).slice(1, -1),
             encodeURIComponent(secret), ...secret.split('\n').filter((line) => line.length > 12 && !line.startsWith('-----')),
             ...[0, 1, 2].map((n) => Buffer.from('x'.repeat(n) + secret).toString('base64').slice(4, 28))];

@@ -18,6 +18,7 @@ struct ImageDraft {
     std::string directory;
     std::uint64_t reserved = 0;                    ///< bytes counted against the store's bound until it is settled
     bool short_lived = false;                      ///< for the caller to set: gone in a moment, and not worth packing
+    bool confidential = false;                     ///< for the caller to set: unreadable on disk without the store's key
 };
 
 struct ImageInfo {

@@ -292,6 +292,60 @@ TEST_CASE("an image whose pages are packed") {
     }
 }
 
+TEST_CASE("an image that is confidential") {
+    Store s;
+    std::string const secret = "a password in memory";
+    auto contents = Store::pages();
+    contents.replace(3 << 20, secret.size(), secret);
+    contents += base::random_bytes(1 << 20) + secret;            // does not get smaller, and ends in the middle of a page
+    auto draft = s.io.run(s.store->begin(Store::ref(), 16 << 20)).value();
+    draft.confidential = true;
+    std::ofstream(draft.directory + "/checkpoint.img") << secret;
+    std::ofstream(draft.directory + "/empty.img");
+    std::ofstream(draft.directory + "/pages.img") << contents;
+    REQUIRE(s.io.run(s.store->publish(std::move(draft), s.facts)));
+    auto const anywhere = [&] {
+        for (auto const& file : fs::recursive_directory_iterator(s.directory.path))
+            if (file.is_regular_file() && base::read_file(file.path(), 64 << 20).value().find(secret) != std::string::npos)
+                return file.path().string();
+        return std::string();
+    };
+
+    SUBCASE("stands in no file of the disk, but while it is read") {
+        CHECK(anywhere() == "");
+        {
+            auto opened = s.get(Store::ref());
+            REQUIRE(opened);
+            CHECK(base::read_file(opened->directory + "/pages.img", 64 << 20).value() == contents);
+            CHECK(base::read_file(opened->directory + "/checkpoint.img").value() == secret);
+            CHECK(base::read_file(opened->directory + "/empty.img").value().empty());
+        }
+        for (int i = 0; i < 1000 && !anywhere().empty(); ++i) s.io.run(base::sleep_for(std::chrono::milliseconds(5)));
+        CHECK(anywhere() == "");
+    }
+    SUBCASE("is another text each time, though it is the same image") {
+        auto const first = base::read_file(s.path("/checkpoint.img.enc")).value();
+        auto again = s.io.run(s.store->begin(Store::ref("w1", "i2"), 16 << 20)).value();
+        again.confidential = true;
+        std::ofstream(again.directory + "/checkpoint.img") << secret;
+        REQUIRE(s.io.run(s.store->publish(std::move(again), s.facts)));
+        auto const second = base::read_file(s.directory.path + "/images/w1/i2/checkpoint.img.enc").value();
+        CHECK(first.size() == second.size());
+        CHECK(first != second);
+    }
+    SUBCASE("is refused as damaged wherever a bit was flipped, and under another key") {
+        auto const file = s.path("/pages.img.enc");
+        for (auto const at : {std::uintmax_t{0}, fs::file_size(file) / 2, fs::file_size(file) - 1}) {
+            flip(file, static_cast<std::streamoff>(at));
+            CHECK(s.refused(Store::ref(), image_errc::damaged));
+            flip(file, static_cast<std::streamoff>(at));
+        }
+        CHECK(s.get(Store::ref()));
+        s.open(1 << 30, 'x');
+        CHECK(s.refused(Store::ref(), image_errc::damaged));
+    }
+}
+
 TEST_CASE("an image store") {
     SUBCASE("refuses what would pass its bound, and counts what is on its way") {
         Store s(40 << 20);

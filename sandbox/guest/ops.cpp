@@ -70,6 +70,8 @@ void read_file(Link& link, std::uint32_t id, Json const& j) {
 void write_file(Link& link, std::uint32_t id, Json const& j, std::string_view bytes) {
     auto const path = j.value("path", "");
     if (bytes.size() > kMaxFile) return link.fail(id, "limit", path + ": larger than 32 MiB");
+    if (j.value("parents", false))
+        if (auto const failed = make_directories_above(path); !failed.empty()) return link.fail(id, "invalid", failed);
     File const file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644));
     struct stat st{};
     if (file.fd < 0 || ::fstat(file.fd, &st) != 0) return fail(link, id, errno, path);
@@ -94,7 +96,7 @@ Guest::Guest(SetupOptions options, int in, int out)
     link_.on_request = [this](std::uint32_t id, Json request_json, std::string_view raw) {
         request(id, request_json, raw);
     };
-    processes_.on_stdio = [this](std::uint32_t request, int fd, std::string id) {
+    processes_.on_stream = [this](std::uint32_t request, int fd, std::string id) {
         streams_.take(request, fd, std::move(id));
     };
     link_.on_stream = [this](protocol::Frame const& frame) { streams_.frame(frame); };
@@ -133,6 +135,7 @@ void Guest::request(std::uint32_t id, Json const& j, std::string_view raw) {
 void Guest::dispatch(std::uint32_t id, Json const& j, std::string_view raw) {
     auto const op = j.value("op", "");
     if (op == "start") return processes_.start(id, j, raw);
+    if (op == "wait") return processes_.wait(id, j);
     if (op == "read") return processes_.read(id, j);
     if (op == "input") return processes_.input(id, j, raw);
     if (op == "resize") return processes_.resize(id, j);

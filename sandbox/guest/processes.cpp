@@ -82,6 +82,16 @@ bool Processes::open_stdio(Process& p, int& ours, int& child_in, int& child_err)
     return ::fcntl(ours, F_SETFL, O_NONBLOCK) == 0;
 }
 
+/// Above the number that the child finds it at: dup2 onto itself would leave O_CLOEXEC.
+bool Processes::open_side(int& ours, int& child_side) {
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return false;
+    ours = pair[0];
+    child_side = ::fcntl(pair[1], F_DUPFD_CLOEXEC, kSideStream + 1);
+    ::close(pair[1]);
+    return child_side >= 0 && ::fcntl(ours, F_SETFL, O_NONBLOCK) == 0;
+}
+
 bool Processes::open_terminal(Process& p, int columns, int rows, int& child_in, int& child_out) {
     auto const size = window(columns, rows);
     int master = -1, slave = -1;
@@ -103,10 +113,12 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     p->terminal = j.value("pty", false);
     bool const keep_open = j.value("stdin_open", false);
     bool const stdio = j.value("stdio_stream", false);
-    int child_in = -1, child_out = -1, ours = -1;
-    bool const opened = stdio         ? open_stdio(*p, ours, child_in, child_out)
-                        : p->terminal ? open_terminal(*p, j.value("columns", 120), j.value("rows", 40), child_in, child_out)
-                                    : open_pipes(*p, keep_open || !stdin_bytes.empty(), child_in, child_out);
+    bool const side = !stdio && j.value("side_stream", false);
+    int child_in = -1, child_out = -1, child_side = -1, ours = -1;
+    bool const opened = (stdio         ? open_stdio(*p, ours, child_in, child_out)
+                         : p->terminal ? open_terminal(*p, j.value("columns", 120), j.value("rows", 40), child_in, child_out)
+                                       : open_pipes(*p, keep_open || !stdin_bytes.empty(), child_in, child_out)) &&
+                        (!side || open_side(ours, child_side));
     int const open_errno = errno;
     Spawned spawned;
     if (opened) {
@@ -117,18 +129,24 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
         if (auto const env = j.find("env"); env != j.end() && env->is_object())
             for (auto const& [name, value] : env->items())
                 if (value.is_string()) what.env[name] = value.get<std::string>();
+        if (auto const first = j.find("path_env"); first != j.end() && first->is_object())
+            for (auto const& [name, directory] : first->items()) {
+                auto& path = what.env[name];
+                path = directory.get<std::string>() + (path.empty() ? "" : ":" + path);
+            }
         what.env[kCommandVariable] = id;
         what.env.try_emplace("PWD", what.cwd);
         what.in = child_in;
         what.out = stdio ? child_in : child_out;
         if (stdio) what.err = child_out;
+        what.side = child_side;
         what.terminal = p->terminal;
         what.max_processes = setup_.max_processes;
         spawned = spawn(what, [this](Spawn const& command) { return ready_.take(command); });
     } else {
         spawned.error = std::string("cannot open the command's pipes: ") + std::strerror(open_errno);
     }
-    for (int fd : {child_in, child_out})
+    for (int fd : {child_in, child_out, child_side})
         if (fd >= 0) ::close(fd);
     if (spawned.pid < 0) {
         if (ours >= 0) ::close(ours);
@@ -159,8 +177,19 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     waiter.what = Waiter::For::exit;
     waiter.request = request;
     waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
-    add_waiter(p, waiter, stdio ? 0 : j.value("wait_ms", std::int64_t(0)));
-    if (stdio) on_stdio(request, ours, id);    // after the answer, which makes the stream known
+    bool const streams = stdio || side;
+    add_waiter(p, waiter, streams ? 0 : j.value("wait_ms", std::int64_t(0)));
+    if (streams) on_stream(request, ours, stdio ? id : "");    // after the answer, which makes the stream known
+}
+
+void Processes::wait(std::uint32_t request, Json const& j) {
+    auto p = find(request, j);
+    if (!p) return;
+    Waiter waiter;
+    waiter.what = Waiter::For::exit;
+    waiter.request = request;
+    waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
+    add_waiter(p, waiter, p->running ? j.value("wait_ms", std::int64_t(0)) : 0);
 }
 
 void Processes::close_out(Process& p) {

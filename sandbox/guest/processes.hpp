@@ -62,11 +62,13 @@ class Processes {
   public:
     Processes(Loop&, Link&, SetupOptions const&, Setup const&);
 
-    /// Takes a program's stdin and stdout, one socket, after the request that started it was answered: its stream.
-    std::function<void(std::uint32_t request, int fd, std::string id)> on_stdio;
+    /// Takes a socket of a program's, after the request that started it was answered: its stream. `id` when it is the program's
+    /// stdin and stdout, "" when it is its side stream.
+    std::function<void(std::uint32_t request, int fd, std::string id)> on_stream;
 
     // One per operation; each answers the request now or later.
     void start(std::uint32_t request, Json const&, std::string_view stdin_bytes);
+    void wait(std::uint32_t request, Json const&);
     void read(std::uint32_t request, Json const&);
     void input(std::uint32_t request, Json const&, std::string_view bytes);
     void resize(std::uint32_t request, Json const&);
@@ -85,6 +87,7 @@ class Processes {
     Ptr find(std::uint32_t request, Json const&);      // null after answering with an error
     bool open_pipes(Process&, bool with_stdin, int& child_in, int& child_out);
     bool open_stdio(Process&, int& ours, int& child_in, int& child_err);
+    bool open_side(int& ours, int& child_side);
     bool open_terminal(Process&, int columns, int rows, int& child_in, int& child_out);
     void close_out(Process&);
     void close_in(Process&);

@@ -201,7 +201,7 @@ pid_t ReadyShells::take(Spawn const& what) {
     if (std::any_of(what.env.begin(), what.env.end(), [](auto const& v) { return changes_loading(v.first); }))
         return -1;
     auto const bytes = message(what);
-    if (what.err >= 0) return -1;  // it takes two descriptors: stderr would follow stdout
+    if (what.err >= 0 || what.side >= 0) return -1;  // it takes two descriptors: stderr would follow stdout
     if (bytes.size() > ready::kMaxMessage || what.env.size() > ready::kMaxVariables) return -1;
     char const* const shell = find_bash();
     if (!shell) return -1;

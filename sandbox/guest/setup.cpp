@@ -33,9 +33,7 @@ std::string bind(char const* source, char const* target, bool again) {
 std::string bind_at(std::string const& source, std::string const& target) {
     struct stat st{};
     if (::stat(source.c_str(), &st) != 0) return source + ": " + std::strerror(errno);
-    for (auto slash = target.find('/', 1); slash != std::string::npos; slash = target.find('/', slash + 1))
-        if (::mkdir(target.substr(0, slash).c_str(), 0755) != 0 && errno != EEXIST)
-            return "make " + target.substr(0, slash) + ": " + std::strerror(errno);
+    if (auto failed = make_directories_above(target); !failed.empty()) return failed;
     if (S_ISDIR(st.st_mode)) {
         if (::mkdir(target.c_str(), 0755) != 0 && errno != EEXIST) return "make " + target + ": " + std::strerror(errno);
     } else if (int const fd = ::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644); fd >= 0) {
@@ -62,6 +60,13 @@ void write_host_name(std::string const& hostname) {
 }
 
 }  // namespace
+
+std::string make_directories_above(std::string const& path) {
+    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
+        if (::mkdir(path.substr(0, slash).c_str(), 0755) != 0 && errno != EEXIST)
+            return "make " + path.substr(0, slash) + ": " + std::strerror(errno);
+    return {};
+}
 
 void name_host(Json const& request, SetupOptions const& options) {
     auto const hostname = request.value("hostname", "");

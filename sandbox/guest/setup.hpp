@@ -25,6 +25,9 @@ std::string home_directory(SetupOptions const&);
 /// Environment before any claim, from the guest's own.
 Environment base_environment(SetupOptions const&);
 
+/// The directories above a path, as far as they are missing. "" or what failed.
+std::string make_directories_above(std::string const& path);
+
 /// "" or what failed. Only the volume is essential; names and notes are best effort.
 std::string apply_setup(Json const& request, SetupOptions const&, Setup&);
 /// The machine's name, which takes three files and half a millisecond that no claim should wait for.

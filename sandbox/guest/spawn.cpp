@@ -95,6 +95,7 @@ int run_child(void* arg) {
     if (child.inherited.socket >= 0 && (::dup2(child.inherited.socket, ready::kSocket) < 0 ||
                                         ::dup2(child.inherited.object, ready::kObject) < 0))
         fail("dup2");
+    if (child.spawn.side >= 0 && ::dup2(child.spawn.side, kSideStream) < 0) fail("dup2");
     if (child.spawn.terminal && ::ioctl(0, TIOCSCTTY, 0) != 0) fail("set the controlling terminal");
     if (::chdir(child.spawn.cwd.c_str()) != 0) fail("chdir");
     rlimit limit{};

@@ -12,13 +12,17 @@ namespace guest {
 
 using Environment = std::map<std::string, std::string>;
 
-/// One command, ready to run. Descriptors are borrowed and above 2.
+/// The number of the descriptor, beside the standard ones, that a command can be given.
+inline constexpr int kSideStream = 3;
+
+/// One command, ready to run. Descriptors are borrowed and above 2, `side` above kSideStream.
 struct Spawn {
     std::string command;
     Environment env;
     std::string cwd;
     int in = -1, out = -1;      ///< stdout and stderr both get `out`
     int err = -1;               ///< unless this is given: then stderr gets it
+    int side = -1;              ///< becomes kSideStream
     bool terminal = false;      ///< `in` is a terminal, and becomes the controlling one
     unsigned max_processes = 0; ///< of this user, for the command and what it starts; 0 = no limit
 };

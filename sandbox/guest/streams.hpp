@@ -17,8 +17,8 @@ class Streams {
     Streams(Loop&, Link&);
 
     void connect(std::uint32_t request, Json const&);      ///< the stream has the request's id
-    /// A socket that is a program's stdin and stdout, as the stream of that request. It outlives its stream where `quiesce`
-    /// ends that, until `attach`.
+    /// A program's socket as the stream of that request. One that is its stdin and stdout has its name, and outlives its stream
+    /// where `quiesce` ends that, until `attach`; any other, of "", ends with its stream.
     void take(std::uint32_t request, int fd, std::string program);
     void attach(std::uint32_t request, Json const&);       ///< the stream has the request's id
     /// Listens on 127.0.0.1, or no longer. 0 takes a free port. Returns the port, or -1 with errno.

@@ -303,12 +303,12 @@ base::Task<base::Result<Channel::Reply>> Channel::call(base::Json request, std::
 }
 
 base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::connect(int port, base::milliseconds limit) {
-    return open_stream(base::Json{{"op", "connect"}, {"port", port}}, limit);
+    return open_stream(base::Json{{"op", "connect"}, {"port", port}}, {}, limit);
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::open_stream(base::Json request,
+base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::open_stream(base::Json request, std::string bytes,
                                                                             base::milliseconds limit) {
-    return Impl::open_stream(impl_, std::move(request), limit);
+    return Impl::open_stream(impl_, std::move(request), std::move(bytes), limit);
 }
 
 void Channel::on_stream(std::function<void(std::unique_ptr<GuestStream>)> handler) {

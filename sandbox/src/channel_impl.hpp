@@ -72,7 +72,7 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
                                                 base::milliseconds limit, bool connects, std::uint32_t* id_out,
                                                 bool past_hold = false);
     static base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(std::shared_ptr<Impl> self,
-                                                                              base::Json request,
+                                                                              base::Json request, std::string bytes,
                                                                               base::milliseconds limit);
 
     asio::io_context& io;

@@ -73,6 +73,21 @@ Json setup_request(char const* op, GuestSetup const& setup) {
                 {"max_processes", setup.max_processes}};
 }
 
+Json start_request(ProcessSpec const& spec) {
+    return Json{{"op", "start"},
+                {"id", spec.id},
+                {"command", spec.command},
+                {"cwd", spec.cwd},
+                {"env", spec.env},
+                {"path_env", spec.path_env},
+                {"pty", spec.pty},
+                {"columns", spec.columns},
+                {"rows", spec.rows},
+                {"stdin_open", spec.stdin_open},
+                {"wait_ms", spec.wait.count()},
+                {"max_output", spec.max_output}};
+}
+
 constexpr std::size_t kMaxReported = 100;
 
 }  // namespace
@@ -115,17 +130,7 @@ base::Task<base::Result<bool>> Guest::configured_for(std::string workspace_id) {
 
 base::Task<base::Result<ProcessView>> Guest::start(ProcessSpec spec) {
     auto const channel = channel_;
-    Json request{{"op", "start"},
-                 {"id", spec.id},
-                 {"command", spec.command},
-                 {"cwd", spec.cwd},
-                 {"env", spec.env},
-                 {"pty", spec.pty},
-                 {"columns", spec.columns},
-                 {"rows", spec.rows},
-                 {"stdin_open", spec.stdin_open},
-                 {"wait_ms", spec.wait.count()},
-                 {"max_output", spec.max_output}};
+    auto request = start_request(spec);
     auto reply = co_await channel->call(std::move(request), std::move(spec.stdin_bytes), spec.wait + kMargin);
     if (!reply) co_return reply.error();
     auto view = view_of(reply->body, std::move(reply->bytes));
@@ -137,14 +142,32 @@ base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_stdio(P
     auto const channel = channel_;
     Json request{{"op", "start"}, {"id", spec.id},   {"command", spec.command},
                  {"cwd", spec.cwd}, {"env", spec.env}, {"stdio_stream", true}};
-    auto stream = co_await channel->open_stream(std::move(request), kMargin);
+    auto stream = co_await channel->open_stream(std::move(request), {}, kMargin);
     co_return stream;
+}
+
+base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_side_stream(ProcessSpec spec) {
+    auto const channel = channel_;
+    auto request = start_request(spec);
+    request["side_stream"] = true;
+    auto stream = co_await channel->open_stream(std::move(request), std::move(spec.stdin_bytes), kMargin);
+    co_return stream;
+}
+
+base::Task<base::Result<ProcessView>> Guest::wait(std::string id, milliseconds limit, std::size_t max_output) {
+    auto const channel = channel_;
+    Json request{{"op", "wait"}, {"id", id}, {"wait_ms", limit.count()}, {"max_output", max_output}};
+    auto reply = co_await channel->call(std::move(request), {}, limit + kMargin);
+    if (!reply) co_return reply.error();
+    auto view = view_of(reply->body, std::move(reply->bytes));
+    view.id = id;
+    co_return view;
 }
 
 base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::attach_stdio(std::string process) {
     auto const channel = channel_;
     Json request{{"op", "attach_stdio"}, {"id", process}};
-    auto stream = co_await channel->open_stream(std::move(request), kMargin);
+    auto stream = co_await channel->open_stream(std::move(request), {}, kMargin);
     co_return stream;
 }
 
@@ -232,9 +255,9 @@ base::Task<base::Result<std::string>> Guest::read_file(std::string path, std::si
     co_return std::move(reply->bytes);
 }
 
-base::Task<base::Status> Guest::write_file(std::string path, std::string bytes) {
+base::Task<base::Status> Guest::write_file(std::string path, std::string bytes, bool parents) {
     auto const channel = channel_;
-    Json request{{"op", "write_file"}, {"path", path}};
+    Json request{{"op", "write_file"}, {"path", path}, {"parents", parents}};
     auto reply = co_await channel->call(std::move(request), std::move(bytes), kMargin);
     if (!reply) co_return reply.error();
     co_return base::Status{};

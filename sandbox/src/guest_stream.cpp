@@ -133,10 +133,10 @@ void Channel::Impl::on_stream_frame(protocol::Frame const& frame) {
 }
 
 base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::Impl::open_stream(std::shared_ptr<Impl> self,
-                                                                                  base::Json request,
+                                                                                  base::Json request, std::string bytes,
                                                                                   base::milliseconds limit) {
     std::uint32_t id = 0;
-    auto reply = co_await call(self, std::move(request), {}, limit, true, &id);
+    auto reply = co_await call(self, std::move(request), std::move(bytes), limit, true, &id);
     if (!reply) {
         // The guest may have connected while we gave up; a stream nobody owns must not stay open inside.
         if (id != 0 && !self->ended && !self->pending.contains(id) &&

@@ -33,7 +33,8 @@ class Channel {
     base::Task<base::Result<Reply>> call(base::Json request, std::string bytes, base::milliseconds limit);
     base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(int port, base::milliseconds limit);
     /// A request whose answer opens a stream.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(base::Json request, base::milliseconds limit);
+    base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(base::Json request, std::string bytes,
+                                                                    base::milliseconds limit);
     /// For each stream that a program inside opens; without a handler they are closed.
     void on_stream(std::function<void(std::unique_ptr<GuestStream>)> handler);
     /// Called once, from the I/O context and never from inside a call, when the channel fails by itself (not by `close`).

@@ -21,6 +21,7 @@ struct ProcessSpec {
     std::string command;                           ///< run by `bash -c`, or directly when it is one plain program call
     std::string cwd = "/workspace";
     std::map<std::string, std::string> env;        ///< added to the workspace's own
+    std::map<std::string, std::string> path_env;   ///< directories that go before what PATH and its like hold
     bool pty = false;
     int columns = 120, rows = 40;
     std::string stdin_bytes;                       ///< written at the start; without `stdin_open`, end of file follows
@@ -87,7 +88,8 @@ struct Renewal {
     bool forked = false;                           ///< a copy that shall not be taken for the original: new machine id
 };
 
-/// A byte stream through the channel: a TCP connection inside, or one that a program inside opened to the proxy port.
+/// A byte stream through the channel: a TCP connection inside, one that a program inside opened to the proxy port, or a socket
+/// that a program was started with.
 class GuestStream {
   public:
     virtual ~GuestStream() = default;              ///< closes both directions
@@ -119,7 +121,12 @@ class Guest {
     /// Starts a program whose stdin and stdout are the stream; what it writes to stderr is its output for `read`. `pty`,
     /// `stdin_bytes` and `wait` have no meaning here.
     base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_stdio(ProcessSpec spec);
-    /// The stdin and stdout of such a program anew: `quiesce` ends the stream, and not them. What the program wrote meanwhile
+    /// As `start`, but answers at once, with a stream that is the command's alone: descriptor kSideStream inside, which what it
+    /// starts may inherit, and to which no name leads. `quiesce` and a new attachment end it for good.
+    base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_side_stream(ProcessSpec spec);
+    /// What `start` answers: at the exit, or after `limit`.
+    base::Task<base::Result<ProcessView>> wait(std::string id, base::milliseconds limit, std::size_t max_output);
+    /// The stdin and stdout of a program that was started with them, anew: `quiesce` ends the stream, and not them. What the program wrote meanwhile
     /// comes first. errc::not_found when they are gone, or still have a stream.
     base::Task<base::Result<std::unique_ptr<GuestStream>>> attach_stdio(std::string process);
     /// Bytes from `offset` on; when there are none yet, waits up to `wait` for some or for the exit.
@@ -138,7 +145,8 @@ class Guest {
 
     /// Files that are not on the volume, seen by the sandbox's own kernel.
     base::Task<base::Result<std::string>> read_file(std::string path, std::size_t max);
-    base::Task<base::Status> write_file(std::string path, std::string bytes);
+    /// `parents`: makes the directories above it that are missing.
+    base::Task<base::Status> write_file(std::string path, std::string bytes, bool parents = false);
 
     /// Before a checkpoint: closes the streams inside, so that programs see an end, and takes no new ones until `resume`,
     /// `renew` or a new attachment. Looks for deleted files on the volume. From this call on, what others send is held back
@@ -154,6 +162,7 @@ class Guest {
     void on_egress(std::function<void(std::unique_ptr<GuestStream>)> handler);
 
     static constexpr int kProxyPort = 3128;
+    static constexpr int kSideStream = 3;
 
   private:
     std::shared_ptr<Channel> channel_;

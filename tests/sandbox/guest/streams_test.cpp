@@ -236,3 +236,75 @@ TEST_CASE("streams: a program's stdin and stdout") {
         CHECK(stream.error().message().find("/no/such/directory") != std::string::npos);
     }
 }
+
+TEST_CASE("streams: a command's own") {
+    Fixture f;
+    auto const start = [&](sandbox::ProcessSpec s) { return f.io.run(f.guest.start_with_side_stream(std::move(s))); };
+    auto const wait = [&](sandbox::ProcessSpec const& s) { return f.io.run(f.guest.wait(s.id, milliseconds(20'000), 1000)).value(); };
+
+    SUBCASE("is descriptor 3 of the command and of what it starts") {
+        auto const s = f.spec("read line <&3; echo \"answer to $line\" >&3; bash -c 'echo from a child >&3'; exit 4");
+        auto stream = start(s).value();
+        auto write = [](GuestStream& to) -> base::Task<void> {
+            std::string const bytes = "question\n";
+            (co_await to.write(asio::buffer(bytes))).value();
+        };
+        f.io.run(write(*stream));
+        CHECK(f.io.run(read_to_end(*stream)) == "answer to question\nfrom a child\n");
+        CHECK(wait(s).exit_code == 4);
+    }
+    SUBCASE("leaves stdin and the environment as they are, and directories go before those of a path") {
+        auto s = f.spec("cat; echo \"$PYTHONPATH $NODE_PATH\"");
+        s.stdin_bytes = std::string(200'000, 'x') + "\n";
+        s.env["PYTHONPATH"] = "/second";
+        s.path_env = {{"PYTHONPATH", "/first"}, {"NODE_PATH", "/only"}};
+        auto const stream = start(s).value();
+        auto const view = wait(s);
+        CHECK(view.total_bytes == 200'001 + std::string("/first:/second /only\n").size());
+        CHECK(view.tail.ends_with("x\n/first:/second /only\n"));
+    }
+    SUBCASE("is no other command's, which cannot open it either") {
+        auto const s = f.spec("sleep 60");
+        auto const stream = start(s).value();
+        auto const pid = std::to_string(f.io.run(f.guest.wait(s.id, milliseconds(0), 10)).value().pid);
+        auto const other = f.run("echo mine >&3; echo stolen > /proc/" + pid + "/fd/3; cat < /proc/" + pid + "/fd/3").output;
+        CHECK(other.find("3: Bad file descriptor") != other.npos);
+        CHECK(other.find("No such device or address", other.find("No such device or address") + 1) != other.npos);
+        f.io.run(f.guest.stop(s.id, SIGKILL, milliseconds(0))).value();
+        CHECK(f.io.run(read_to_end(*stream)) == "");
+    }
+    SUBCASE("ends with the server's end of it") {
+        auto const s = f.spec("cat <&3; echo over; (echo late >&3) || echo too late");
+        auto stream = start(s).value();
+        stream.reset();
+        CHECK(wait(s).output == "over\ntoo late\n");
+    }
+    SUBCASE("ends when the sandbox is to sleep, and does not come back") {
+        auto const s = f.spec("cat <&3; echo over; sleep 60");
+        auto const stream = start(s).value();
+        CHECK(f.io.run(f.guest.quiesce()).value().connections_closed >= 1);
+        f.io.run(f.guest.resume()).value();
+        CHECK(f.read_until(s.id, "over\n") == "over\n");
+        CHECK(is(f.io.run(f.guest.attach_stdio(s.id)).error(), base::errc::not_found));
+    }
+    SUBCASE("is not a new server's") {
+        auto const s = f.spec("cat <&3; echo over; sleep 60");
+        auto const stream = start(s).value();
+        f.channel->attach();
+        CHECK(f.read_until(s.id, "over\n") == "over\n");
+    }
+    SUBCASE("of a command that cannot start is none") {
+        auto s = f.spec("true");
+        s.cwd = "/no/such/place";
+        CHECK(is(start(s).error(), base::errc::invalid));
+    }
+    SUBCASE("waiting for such a command has its limit") {
+        auto const s = f.spec("echo begun; sleep 60");
+        auto const stream = start(s).value();
+        f.read_until(s.id, "begun\n");
+        auto const view = f.io.run(f.guest.wait(s.id, milliseconds(10), 1000)).value();
+        CHECK(view.running);
+        CHECK(view.output == "begun\n");
+        CHECK(is(f.io.run(f.guest.wait("p-none", milliseconds(10), 1000)).error(), base::errc::not_found));
+    }
+}

@@ -173,7 +173,7 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);
     e->browser_ = std::make_unique<preview::Browser>(io, e->pool_, browser_options(dir, e->options_.jail_binary));
     e->tools_ = std::make_unique<Tools>(
-        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_, *e->previews_, *e->browser_});
+        Tools{*e->workspaces_, *e->records_, e->pool_, settings, *e->transfers_, *e->previews_, *e->browser_, {}});
     return e;
 }
 
@@ -215,7 +215,16 @@ Task<void> Engine::start(Filling filling) {
     features.prompts = prompts(*tools_);
     features.complete = completion(*tools_, features.prompts);
     add_servers(features, *servers_);
+    auto const standard = features.default_toolsets;
     mcp_ = std::make_unique<mcp::Server>(io_, std::move(features));
+    tools_->find_tool = [this, standard](std::string const& name, mcp::Caller caller) {
+        // Who has call_tool reaches the servers' tools, listed or not.
+        if (mcp_->tool("call_tool", caller)) {
+            if (caller.toolsets.empty()) caller.toolsets = standard;
+            caller.toolsets.insert("community");
+        }
+        return mcp_->tool(name, caller);
+    };
     announce_changes(*workspaces_, mcp_->hub());
     co_await take_back();
     if (filling == Filling::at_start) fill();

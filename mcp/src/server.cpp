@@ -30,6 +30,10 @@ http::Handler Server::http_handler() {
     };
 }
 
+std::shared_ptr<Tool const> Server::tool(std::string const& name, Caller const& caller) const {
+    return impl_->endpoint->find_tool(name, caller);
+}
+
 Task<void> Server::stop() {
     auto const endpoint = impl_->endpoint;
     auto const http = impl_->http;

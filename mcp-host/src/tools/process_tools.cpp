@@ -1,3 +1,4 @@
+#include "command_tools.hpp"
 #include "process_view.hpp"
 #include <base/ids.hpp>
 
@@ -18,6 +19,7 @@ Json const kProcess = {
     {"output", "string"},       {"truncated", "boolean"},
     {"total_bytes", "integer"}, {"output_path", "string"},
     {"cursor", "integer"},      {"new_ports", {{"type", "array"}, {"items", {{"type", "integer"}}}}},
+    {"tool_calls", "integer"},
     {"fidelity", "string"},     {"fidelity_reason", "string"}};
 
 Json structured(sandbox::ProcessView const& p, std::string output) {
@@ -46,6 +48,28 @@ void add_ports(std::vector<int> const& ports, Json& out, std::string& text) {
     text = joined(std::move(text), "[listening on port");
     for (auto const port : ports) text += (port == ports.front() ? " " : ", ") + std::to_string(port);
     text += "]";
+}
+
+/// The tools that a command asks for; null when it asks for none.
+std::shared_ptr<CommandTools> tools_for(Tools& t, Arguments const& a, mcp::Caller const& caller, std::string const& workspace,
+                                        std::string const& command) {
+    Grant grant;
+    for (auto& name : a.strings("tools")) grant.tools.insert(std::move(name));
+    if (grant.tools.empty()) return nullptr;
+    if (a.boolean("background", false))
+        throw ToolFailure("tools end with this call, so a command in the background cannot have any: leave background or tools out");
+    grant.caller = caller;
+    grant.workspace = workspace;
+    grant.command = command;
+    grant.find = t.find_tool;
+    grant.audit = [&records = t.records, workspace](Json line) { records.audit_lazy(workspace, "tool call by a command", std::move(line)); };
+    return value_of(CommandTools::open(t.workspaces.executor(), std::move(grant)));
+}
+
+// What a command called, in the answer that ends it.
+void add_calls(CommandTools const& tools, bool running, Json& out, std::string& text) {
+    out["tool_calls"] = tools.calls();
+    text = joined(std::move(text), "[" + tools.summary() + (running ? "; it goes on without its tools]" : "]"));
 }
 
 // The sandbox ended under a command: what is left, and what to do.
@@ -104,6 +128,11 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
               {.name = "keep_alive",
                .type = Type::boolean,
                .description = "No hibernation while it runs"},
+              {.name = "tools",
+               .type = Type::strings,
+               .description = "Tools that the command may call itself while you wait: Python berth_tools.call(name, {...}), Node "
+                              "await require('berth_tools').call(name, {...}). Their answers go to it, not to you",
+               .example = Json::array({"github__list_issues"})},
               {.name = "max_output_chars",
                .type = Type::integer,
                .example = 12000,
@@ -127,6 +156,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             spec.stdin_open = background || spec.pty;
             spec.wait = base::milliseconds(background ? 0 : a.integer("timeout_ms", 50'000));
             spec.max_output = static_cast<std::size_t>(a.integer("max_output_chars", kDefaultOutput));
+            auto const granted = tools_for(t, a, call.caller(), lease.id(), spec.id);
             // Recorded before it exists: after a crash the guest is asked what became of it.
             sandbox::ProcessView about_to;
             about_to.id = spec.id;
@@ -151,7 +181,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             } guard{t, call.caller().principal, lease.id(), spec.id, finished};
             auto const id = spec.id;
             auto const command = spec.command;
-            auto starting = lease.guest().start(std::move(spec));
+            auto starting = granted ? CommandTools::run(granted, lease.guest(), std::move(spec)) : lease.guest().start(std::move(spec));
             auto started = co_await with_progress(&call, lease.guest(), id, std::move(starting));
             finished = started || !base::is(started.error(), base::errc::cancelled);
             if (!started) {
@@ -180,6 +210,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 auto const ports = co_await ports_of(lease.guest(), id);
                 add_ports(ports, out, text);
             }
+            if (granted) add_calls(*granted, started->running, out, text);
             std::string shown = joined(std::move(text), ending_line(*started));
             add_arrival(lease.arrival(), out, shown);
             co_return ToolResult::text(std::move(shown), std::move(out));

@@ -33,6 +33,8 @@ struct Tools {
     Transfers& transfers;
     preview::Previews& previews;
     preview::Browser& browser;
+    /// A tool of berth's or of a server, if the caller may use it. Set once all tools are there.
+    std::function<std::shared_ptr<mcp::Tool const>(std::string const& name, mcp::Caller const&)> find_tool;
 };
 
 struct Hints {

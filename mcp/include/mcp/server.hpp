@@ -37,6 +37,8 @@ class Server {
     Task<void> serve_stdio(int in, int out, Caller);
     /// POST, GET and DELETE of the MCP endpoint; the principal comes from the gate, toolsets from the query.
     http::Handler http_handler();
+    /// The tool of that name, if this caller may use it. Good for as long as it is held and the server lives.
+    std::shared_ptr<Tool const> tool(std::string const& name, Caller const&) const;
     /// Ends sessions, listens and calls in flight.
     Task<void> stop();
 

@@ -129,6 +129,8 @@ void renew_boot_id(std::string const& directory) {
     replace(own + "/boot_id", id + "\n");
     struct stat shown{}, ours{};
     if (::stat(kShown, &shown) != 0 || ::stat(own.c_str(), &ours) != 0) return;
+    // The machine's own kernel: its boot is every sandbox's, and there is more in that directory.
+    if (::access((std::string(kShown) + "/uuid").c_str(), F_OK) == 0) return;
     if (shown.st_dev == ours.st_dev && shown.st_ino == ours.st_ino) return;      // a fork of a fork
     if (::mount(own.c_str(), kShown, nullptr, MS_BIND, nullptr) != 0) errno = 0;
 }

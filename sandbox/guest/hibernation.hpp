@@ -21,7 +21,8 @@ std::vector<DeletedFile> deleted_files(std::vector<std::string> const& directori
 /// file DIR/notify/<pid> that holds a signal's number. DIR is /run/berth.
 void announce(std::string const& directory, std::uint64_t generation, bool forked);
 
-/// A fork's /proc/sys/kernel/random/boot_id: bound over the one that its kernel was saved with, from a file below DIR.
+/// A fork's /proc/sys/kernel/random/boot_id: bound over the one that its kernel was saved with, from a file below DIR. Nothing
+/// where that kernel is the machine's.
 void renew_boot_id(std::string const& directory);
 
 /// At the start and after each restore: programs that dial get their ports from the next quarter of the range. gVisor keys

@@ -1,6 +1,7 @@
 #include "root.hpp"
 
 #include "idmap.hpp"
+#include "namespaces.hpp"
 
 #include <base/files.hpp>
 #include <base/syscalls.hpp>
@@ -20,15 +21,10 @@ using base::sys::mount;
 
 namespace {
 
-constexpr char const* kRoot = "root";            // where it is put together, below the directory of the slot
-
 // Directories of the template can be renamed, as package managers do.
 constexpr char const* kOverlay = "lowerdir=lower,upperdir=upper/up,workdir=upper/work,redirect_dir=on,index=off,metacopy=off";
 
 constexpr unsigned long kInert = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-
-// Character devices that every program expects, of the host's /dev, since nobody inside may make one.
-constexpr char const* kDevices[] = {"null", "zero", "full", "random", "urandom", "tty"};
 
 // Links of /dev: name and target.
 constexpr std::pair<char const*, char const*> kDeviceLinks[] = {
@@ -124,11 +120,7 @@ base::Status narrow_proc() {
         if (::lstat(path, &st) != 0) continue;
         if (auto s = bind_read_only(path, path, kInert); !s) return s;
     }
-    // No further namespaces, should a flaw in the filter ever let one ask: these limits are this user namespace's own.
-    for (char const* kind : {"user", "pid", "net", "mnt", "ipc", "uts", "cgroup", "time"}) {
-        auto const path = std::string("/proc/sys/user/max_") + kind + "_namespaces";
-        if (auto s = base::write_knob(path, "0"); !s && s.error().code.value() != ENOENT) return s;
-    }
+    if (auto s = limit_namespaces(0); !s) return s;
     // All settings but those of its own network.
     if (auto s = bind_read_only("/proc/sys", "/proc/sys", kInert); !s) return s;
     if (is_directory("/proc/sys/net")) {
@@ -139,6 +131,8 @@ base::Status narrow_proc() {
 }
 
 }  // namespace
+
+std::span<char const* const> hidden_paths() { return kHidden; }
 
 base::Status mount_memory(Spec const& spec) {
     auto const upper = spec.directory + "/upper";
@@ -158,14 +152,19 @@ base::Status leave_host_mounts(Spec const& spec) {
     return {};
 }
 
-base::Status assemble_root(Spec const& spec, int user_namespace) {
+base::Status assemble_template(Spec const& spec, int user_namespace) {
     std::string const lower = "lower", root = kRoot;
     for (auto const& path : {lower, root})
         if (auto s = base::sys::mkdir(path, 0755); !s) return s;
     if (auto s = mount_with_ids(spec.rootfs, lower, user_namespace, true); !s) return s;
     // Mounted out here, an overlay notes what it hides and renames in attributes that nobody inside can write.
     if (auto s = mount("overlay", root, "overlay", MS_NODEV, kOverlay); !s) return s;
-    if (auto s = base::sys::umount(lower); !s) return s;
+    return base::sys::umount(lower);
+}
+
+base::Status assemble_root(Spec const& spec, int user_namespace) {
+    std::string const root = kRoot;
+    if (auto s = assemble_template(spec, user_namespace); !s) return s;
     if (auto s = bind_read_only(spec.guest_binary, root + kGuestProgram, MS_NOSUID | MS_NODEV); !s) return s;
     for (auto const& bind : spec.binds)
         if (auto s = mount_with_ids(bind.from, root + bind.to, user_namespace, true); !s) return s;

@@ -2,6 +2,7 @@
 #include "live.hpp"
 #include "stopwatch.hpp"
 
+#include <base/processes.hpp>
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
 #include <base/uncancelled.hpp>
@@ -49,7 +50,7 @@ ImageFacts Live::image_facts() const {
     ImageFacts facts;
     facts.template_name = parts_.record.template_name;
     facts.template_stamp = parts_.record.stamp;
-    facts.runtime_build = parts_.record.runtime_build;
+    facts.runtime_build = parts_.runtime->image_build(parts_.record.runtime_build);
     facts.guest_build = parts_.record.guest_build;
     if (parts_.cpu) facts.cpu = *parts_.cpu;
     return facts;
@@ -176,17 +177,35 @@ base::Task<base::Status> Live::unpause() {
     co_return parts_.slot.unmark_paused();
 }
 
+// A later server that finds the mark of a blank slot loads the image once more: it goes before anything can run.
+base::Status Live::begin_with(pid_t process) {
+    if (death_ || let_go_) return error(errc::unavailable, "the sandbox is gone");
+    bool const same = process == parts_.record.sentry;
+    auto pidfd = same ? base::Result<base::UniqueFd>(base::UniqueFd()) : base::sys::pidfd_open(process);
+    if (!pidfd) return pidfd.error();
+    auto record = parts_.record;
+    record.blank = false;
+    record.sentry = process;
+    record.sentry_start = same ? record.sentry_start : base::process_start(process);
+    if (auto s = parts_.slot.write_record(record); !s) return s;
+    parts_.record = std::move(record);
+    if (same) return {};
+    boost::system::error_code ignored;
+    pidfd_.close(ignored);
+    pidfd_.assign(pidfd->release());
+    watch_process();
+    return {};
+}
+
 base::Task<base::Status> Live::restore(OpenImage image, Renewal renewal, milliseconds limit, Phases* phases) {
     auto const self = shared_from_this();
     Stopwatch watch(*phases);
     auto const died = [this] {
         return error(image_errc::refused, "the sandbox died while it was restored: " + death_->detail);
     };
-    // Before anything of it can run: a later server that finds the mark of a blank slot would load the image once more.
     parts_.record.guest_build = image.info.facts.guest_build;
-    parts_.record.blank = false;
-    if (auto s = parts_.slot.write_record(parts_.record); !s) co_return s;
-    auto loaded = co_await parts_.runtime->restore(parts_.slot, image.directory, limit);
+    Begins const begins = [self](pid_t process) { return self->begin_with(process); };
+    auto loaded = co_await parts_.runtime->restore(parts_.slot, image.directory, limit, begins);
     watch.lap("load");
     if (death_) co_return died();
     if (!loaded) {

@@ -2,6 +2,7 @@
 #include "cgroup.hpp"
 #include "gvisor/runsc.hpp"
 #include "mounts.hpp"
+#include "native/criu_program.hpp"
 
 #include <base/files.hpp>
 #include <base/ids.hpp>
@@ -182,6 +183,18 @@ base::Task<Finding> first_sandbox(Options options, std::string directory, Runtim
     co_return answer;
 }
 
+// Native sandboxes do without it, but for their memory.
+base::Task<Finding> criu(std::string directory) {
+    std::string const hint = std::string("native workspaces keep only their files while they sleep; ") + native::CriuProgram::kHowToInstall;
+    auto const found = native::CriuProgram::find(directory + "/criu-build");
+    if (!found) co_return bad("CRIU", found.error().message(), hint);
+    auto complaint = co_await native::check_criu(*found);
+    auto const version = found->version + " (" + found->path + ")";
+    if (!complaint) co_return bad("CRIU", version + ": " + complaint.error().message(), hint);
+    if (!complaint->empty()) co_return bad("CRIU", version + " lacks something of this kernel: " + *complaint, hint);
+    co_return good("CRIU", version + ": native workspaces keep their memory while they sleep");
+}
+
 }  // namespace
 
 base::Task<std::vector<Finding>> examine(Options const& given) {
@@ -216,6 +229,8 @@ base::Task<std::vector<Finding>> examine(Options const& given) {
     if (options.native.allowed) {
         auto native = co_await first_sandbox(options, scratch + "/k", RuntimeKind::native);
         out.push_back(std::move(native));
+        auto memory = co_await criu(scratch);
+        out.push_back(std::move(memory));
     } else {
         out.push_back(good("native sandboxes", "not allowed (native.allow)"));
     }

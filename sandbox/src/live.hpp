@@ -72,7 +72,9 @@ class Live final : public Sandbox, public std::enable_shared_from_this<Live> {
 
   private:
     void watch();
+    void watch_process();
     void watch_memory();
+    base::Status begin_with(pid_t process);      // from a restore: it may be another than so far
     void ended();
     void die(Death death);
     void kill_now();

@@ -5,6 +5,7 @@
 #include <base/result.hpp>
 #include <sandbox/sandbox.hpp>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,10 @@ namespace sandbox {
 
 /// What a new sandbox does: its guest runs, or it waits for an image to be restored into it.
 enum class Start { run, create };
+
+/// Told by a restore, before anything of what it loads can run, with which process the sandbox lives and dies from there on. A
+/// failure undoes the restore.
+using Begins = std::function<base::Status(pid_t)>;
 
 /// A way to isolate, and all that differs between one and another. The rest (slots, cgroups, the stock, the guest and its
 /// channel, deaths, images) knows sandboxes only through this.
@@ -25,6 +30,9 @@ class Runtime {
     /// Changes whenever the program does, and differs from that of every other runtime: images and running sandboxes of
     /// another build are not reused.
     virtual std::string const& build() const = 0;
+
+    /// The build that an image made now depends on, of a sandbox that `started` started: `build`, where nothing of that one is left in it.
+    virtual std::string const& image_build(std::string const& started) const = 0;
 
     /// Whether `pause` to `restore` and Start::create work here: image_errc::unsupported, with the reason, when not.
     virtual base::Status can_keep_memory() const = 0;
@@ -50,8 +58,9 @@ class Runtime {
     /// Writes the image into `directory`, an empty one. The sandbox exists on, whatever comes of it: paused, if it was.
     /// Errors: image_errc::refused and open_deleted_file, base::errc::limit when the disk is full, base::errc::timed_out.
     virtual base::Task<base::Status> checkpoint(Slot slot, std::string directory, base::milliseconds limit) const = 0;
-    /// Loads the image into a created, never started sandbox, which runs from there on. image_errc::damaged or refused.
-    virtual base::Task<base::Status> restore(Slot slot, std::string directory, base::milliseconds limit) const = 0;
+    /// Loads the image into a created, never started sandbox, which runs from there on. image_errc::damaged or refused, and what
+    /// `begins` failed of.
+    virtual base::Task<base::Status> restore(Slot slot, std::string directory, base::milliseconds limit, Begins begins) const = 0;
 
     /// Removes what the runtime keeps outside the slot about a sandbox that is gone. Blocks.
     virtual void forget(std::string const& id) const = 0;

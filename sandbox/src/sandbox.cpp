@@ -81,10 +81,14 @@ Live::Live(asio::io_context& io, base::BlockingPool& pool, Parts parts, std::sha
       pidfd_(io, pidfd.release()), oom_event_(io), oom_check_(io),
       finished_(io, asio::steady_timer::time_point::max()) {}
 
-void Live::watch() {
+void Live::watch_process() {
     pidfd_.async_wait(pidfd_.wait_read, [weak = weak_from_this()](boost::system::error_code ec) {
         if (auto self = weak.lock(); self && !ec) self->ended();
     });
+}
+
+void Live::watch() {
+    watch_process();
     channel_->on_failed([weak = weak_from_this()](std::string reason) {
         auto self = weak.lock();
         if (!self || self->death_ || self->let_go_) return;

@@ -19,6 +19,7 @@ class Driver final : public Runtime {
 
     RuntimeKind kind() const override { return RuntimeKind::gvisor; }
     std::string const& build() const override { return runsc_.build; }
+    std::string const& image_build(std::string const& started) const override { return started; }
     base::Status can_keep_memory() const override { return {}; }
     bool ends_without_threads() const override { return true; }
 
@@ -47,8 +48,16 @@ class Driver final : public Runtime {
     base::Task<base::Status> checkpoint(Slot slot, std::string directory, base::milliseconds limit) const override {
         return gvisor::checkpoint(runsc_, std::move(slot), std::move(directory), limit);
     }
-    base::Task<base::Status> restore(Slot slot, std::string directory, base::milliseconds limit) const override {
-        return gvisor::restore(runsc_, std::move(slot), std::move(directory), limit);
+    base::Task<base::Status> restore(Slot slot, std::string directory, base::milliseconds limit, Begins begins) const override {
+        return restore_into(runsc_, std::move(slot), std::move(directory), limit, std::move(begins));
+    }
+    static base::Task<base::Status> restore_into(Runsc runsc, Slot slot, std::string directory, base::milliseconds limit, Begins begins) {
+        auto const record = slot.read_record();
+        if (!record) co_return record.error();
+        if (auto s = begins(record->sentry); !s) co_return s;
+        auto loading = gvisor::restore(std::move(runsc), std::move(slot), std::move(directory), limit);
+        auto loaded = co_await std::move(loading);
+        co_return loaded;
     }
 
     void forget(std::string const& id) const override { gvisor::forget(runsc_.root, id); }

@@ -1,7 +1,7 @@
 // What is possible inside, and what can be seen there, against a stored answer for each runtime: an answer that changes is a
 // change of the boundary, to be looked at before it is stored (BERTH_STORE_ANSWERS=1).
 #include <gvisor/runsc.hpp>
-#include <node_fixture.hpp>
+#include <hibernation_fixture.hpp>
 
 #include <cstdlib>
 #include <filesystem>
@@ -81,4 +81,17 @@ TEST_CASE("what sandboxed code sees") {
     auto const seen = inside.node.output_of(*inside.one, "python3 /workspace/probe.py 2>&1");
     CHECK(seen.find(inside.node.directory.path) == seen.npos);
     compare("probe", seen);
+}
+
+TEST_CASE("a sandbox that slept is no wider than one that did not") {
+    BERTH_NEEDS_MEMORY();
+    SleepNode node;
+    std::filesystem::copy_file(BERTH_ACTS, node.volume() + "/workspace/acts");
+    std::filesystem::copy_file(std::string(BERTH_ANSWERS) + "/probe.py", node.volume() + "/workspace/probe.py");
+    auto one = node.fresh();
+    one = node.wake(node.sleep(*one));
+    auto const seen = node.output_of(*one, "python3 /workspace/probe.py 2>&1");
+    CHECK(seen.find(node.directory.path) == seen.npos);
+    compare("probe", seen);
+    compare("acts", node.output_of(*one, "/workspace/acts"));
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include "node_fixture.hpp"
 
+#include <native/criu_program.hpp>
 #include <sandbox/image_store.hpp>
 
 #include <doctest/doctest.h>
@@ -11,6 +12,31 @@
 #include <utility>
 
 namespace gvisor_test {
+
+/// Files of an image, by what they hold, and where in the first of them something of use stands.
+#ifdef BERTH_TEST_NATIVE
+constexpr char const *kState = "/core-1.img", *kPages = "/pages-1.img", *kPageIndex = "/pagemap-1.img";
+constexpr std::size_t kStateFrom = 0;
+#else
+constexpr char const *kState = "/checkpoint.img", *kPages = "/pages.img", *kPageIndex = "/pages_meta.img";
+constexpr std::size_t kStateFrom = 20'000;
+#endif
+
+/// "" when sandboxes keep their memory here.
+inline std::string missing_memory() {
+    if (auto why = missing(); !why.empty()) return why;
+#ifdef BERTH_TEST_NATIVE
+    testing_support::TemporaryDirectory known;
+    if (auto criu = sandbox::native::CriuProgram::find(known.path + "/build"); !criu) return criu.error().message();
+#endif
+    return {};
+}
+
+#define BERTH_NEEDS_MEMORY()                                            \
+    if (auto const why = gvisor_test::missing_memory(); !why.empty()) { \
+        MESSAGE("SKIPPED: " << why);                                    \
+        return;                                                         \
+    }
 
 /// A node with an image store and volumes beside it.
 struct SleepNode : TestNode {
@@ -82,7 +108,7 @@ struct SleepNode : TestNode {
     }
     base::Result<sandbox::Restored> try_wake(sandbox::ImageRef ref, std::string const& name = "v1",
                                              std::string workspace = "w1", bool forked = false) {
-        auto here = sandboxes->image_facts("base");
+        auto here = sandboxes->image_facts("base", kRuntime);
         REQUIRE(here);
         auto image = io.run(store->open(ref, *here));
         if (!image) return image.error();
@@ -94,6 +120,7 @@ struct SleepNode : TestNode {
         request.renewal.generation = image.info.ref.generation;
         request.image = std::move(image);
         request.template_name = "base";
+        request.runtime = kRuntime;
         request.volume_directory = volume(name);
         request.renewal.setup = setup(std::move(workspace));
         request.renewal.forked = forked;

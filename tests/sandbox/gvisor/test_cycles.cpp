@@ -26,7 +26,7 @@ double total(sandbox::Phases const& phases) {
 
 // BERTH_CYCLES asks for more than the few that fit a test, BERTH_CYCLE_MB for more memory, BERTH_MEASURE for the times.
 TEST_CASE("what runs inside goes through sleep after sleep and notices nothing") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node(1);
     node.sandboxes->start_filling();
     int const cycles = number("BERTH_CYCLES", 4), mb = number("BERTH_CYCLE_MB", 64);

@@ -22,7 +22,7 @@ sandbox::Keep copying(std::string from, std::string to) {
 }  // namespace
 
 TEST_CASE("a sandbox goes on after an image of it, and the image is of the moment between") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node(1);
     node.sandboxes->start_filling();
     std::ofstream(node.volume() + "/workspace/check.py") << kSelfCheck;
@@ -80,7 +80,7 @@ TEST_CASE("a sandbox goes on after an image of it, and the image is of the momen
 }
 
 TEST_CASE("a sandbox goes on when its image could not be kept") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node;
     auto const one = node.fresh();
     node.start(*one, "cat", "cat");

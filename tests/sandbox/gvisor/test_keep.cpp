@@ -40,7 +40,7 @@ struct Kept {
 }  // namespace
 
 TEST_CASE("an image is kept while everything inside stands still") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node(1);
     Kept world(node);
     auto const draft = world.draft();
@@ -133,15 +133,16 @@ TEST_CASE("an image is kept while everything inside stands still") {
 }
 
 TEST_CASE("a restore tells its slot before anything is loaded into it") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node(1);
     Kept world(node);
     auto const ref = node.sleep(*world.one);
-    auto image = node.io.run(node.store->open(ref, node.sandboxes->image_facts("base").value()));
+    auto image = node.io.run(node.store->open(ref, node.sandboxes->image_facts("base", kRuntime).value()));
     REQUIRE(image);
     sandbox::RestoreRequest request;
     request.image = *image;
     request.template_name = "base";
+    request.runtime = kRuntime;
     request.volume_directory = node.volume();
     request.renewal.setup = SleepNode::setup();
     request.renewal.generation = ref.generation;

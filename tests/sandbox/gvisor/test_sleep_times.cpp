@@ -46,7 +46,7 @@ struct Rows {
 }  // namespace
 
 TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASURE") == nullptr)) {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     int const cycles = std::max(1, std::atoi(std::getenv("BERTH_MEASURE")));
     std::istringstream sizes(std::getenv("BERTH_SIZES") ? std::getenv("BERTH_SIZES") : "0 64 256");
     for (int mb; sizes >> mb;) {
@@ -64,7 +64,7 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
         if (mb > 0) (void)node.listen(*one, "held", seen, "\n");
         Rows rows;
         for (int i = 0; i < cycles; ++i) {
-            REQUIRE(node.eventually([&] { return node.sandboxes->stock().at("base").blank == 1; }));
+            REQUIRE(node.eventually([&] { return node.stock().blank == 1; }));
             node.io.run(base::sleep_for(std::chrono::milliseconds(200)));
             auto draft = node.io.run(node.store->begin(node.next_ref(), 1 << 20));
             REQUIRE(draft);
@@ -81,7 +81,7 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
             rows.add("MiB on disk", static_cast<double>(node.store->use().bytes) / (1 << 20));
 
             began = base::Clock::now();
-            auto image = node.io.run(node.store->open(info->ref, *node.sandboxes->image_facts("base")));
+            auto image = node.io.run(node.store->open(info->ref, *node.sandboxes->image_facts("base", kRuntime)));
             REQUIRE(image);
             rows.add("wake: verify", since(began));
             auto woken = node.try_restore(std::move(*image));
@@ -103,7 +103,7 @@ TEST_CASE("the times of sleep and wake" * doctest::skip(std::getenv("BERTH_MEASU
 
 // Whether a stock of sandboxes is better restored from one image of a booted, warmed sandbox than booted.
 TEST_CASE("the times of boots and of a golden image" * doctest::skip(std::getenv("BERTH_MEASURE") == nullptr)) {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     int const rounds = std::max(1, std::atoi(std::getenv("BERTH_MEASURE")));
     SleepNode node;
     auto const mib = [](sandbox::Sandbox& one) {
@@ -123,11 +123,12 @@ TEST_CASE("the times of boots and of a golden image" * doctest::skip(std::getenv
         REQUIRE(node.io.run(booted->destroy()));
 
         began = base::Clock::now();
-        auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base")));
+        auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base", kRuntime)));
         REQUIRE(image);
         sandbox::RestoreRequest request;
         request.image = std::move(*image);
         request.template_name = "base";
+        request.runtime = kRuntime;
         request.renewal.setup = SleepNode::setup();
         request.renewal.setup.volume = false;
         request.renewal.forked = true;

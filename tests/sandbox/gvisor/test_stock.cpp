@@ -1,4 +1,4 @@
-#include "node_fixture.hpp"
+#include "hibernation_fixture.hpp"
 
 #include <sys/resource.h>
 
@@ -154,10 +154,7 @@ TEST_CASE("claims on an empty stock") {
         CHECK(node.take()->alive());
     }
     SUBCASE("come before blanks that hold the last place") {
-        if (kRuntime == sandbox::RuntimeKind::native) {
-            MESSAGE("SKIPPED: native sandboxes keep no memory, so there are no blanks of them");
-            return;
-        }
+        BERTH_NEEDS_MEMORY();
         node.drop();
         node.options.max_sandboxes = 1;
         node.pool() = {0, 0, 1};

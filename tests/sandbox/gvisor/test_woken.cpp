@@ -14,7 +14,7 @@ void start_counting(SleepNode& node, sandbox::Sandbox& one) {
 }  // namespace
 
 TEST_CASE("a woken sandbox is like any other") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node;
     auto one = node.fresh();
     start_counting(node, *one);
@@ -88,7 +88,9 @@ TEST_CASE("a woken sandbox is like any other") {
             one = node.wake(node.sleep(*one));
             CHECK(dial() == "all\n");
         }
-        CHECK(node.output_of(*one, "cat /proc/sys/net/ipv4/ip_local_port_range") == "40768 53151\n");
+        // Under gVisor each wake takes the next quarter. A native guest may not, and needs not: the kernel goes on as it was.
+        std::string const range = kRuntime == sandbox::RuntimeKind::gvisor ? "40768 53151\n" : "32768 60999\n";
+        CHECK(node.output_of(*one, "cat /proc/sys/net/ipv4/ip_local_port_range | tr '\\t' ' '") == range);
     }
     SUBCASE("a shell that waited before the sleep takes the first command after it") {
         REQUIRE(node.io.run(one->guest().prepare()));
@@ -109,7 +111,7 @@ TEST_CASE("a woken sandbox is like any other") {
 }
 
 TEST_CASE("calls and connections at the moment of sleep") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node;
     auto one = node.take();
     REQUIRE(one->attach_volume(node.volume()));
@@ -176,7 +178,7 @@ print(s.recv(10).decode(), flush=True)
 }
 
 TEST_CASE("one image, two sandboxes") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node(2);
     node.sandboxes->start_filling();
     auto one = node.fresh();
@@ -194,7 +196,7 @@ TEST_CASE("one image, two sandboxes") {
     REQUIRE(node.io.run(node.store->clone(ref, copy)));
 
     std::vector<std::optional<base::Result<sandbox::Restored>>> woken(2);
-    auto here = node.sandboxes->image_facts("base");
+    auto here = node.sandboxes->image_facts("base", kRuntime);
     for (std::size_t i = 0; i < 2; ++i) {
         auto image = node.io.run(node.store->open(i ? copy : ref, *here));
         REQUIRE(image);
@@ -202,6 +204,7 @@ TEST_CASE("one image, two sandboxes") {
         request.renewal.generation = image->info.ref.generation;
         request.image = std::move(*image);
         request.template_name = "base";
+        request.runtime = kRuntime;
         request.volume_directory = node.volume(i ? "v2" : "v1");
         request.renewal.setup = SleepNode::setup(i ? "w2" : "w1");
         request.renewal.forked = i == 1;
@@ -235,7 +238,7 @@ TEST_CASE("one image, two sandboxes") {
 }
 
 TEST_CASE("more wakes at once than are let in take their turns") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     SleepNode node;
     node.drop();
     node.options.max_boots = 1;
@@ -245,13 +248,14 @@ TEST_CASE("more wakes at once than are let in take their turns") {
     std::uint64_t seen = 0;
     CHECK(node.ask(*one, "counter", "", seen) == "1\n");
     auto const ref = node.sleep(*one);
-    auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base")));
+    auto image = node.io.run(node.store->open(ref, *node.sandboxes->image_facts("base", kRuntime)));
     REQUIRE(image);
     std::vector<std::optional<base::Result<sandbox::Restored>>> woken(5);
     for (auto& out : woken) {
         sandbox::RestoreRequest request;
         request.image = *image;
         request.template_name = "base";
+        request.runtime = kRuntime;
         request.volume_directory = node.volume();
         request.renewal.setup = SleepNode::setup();
         auto work = [](sandbox::Sandboxes& all, sandbox::RestoreRequest r, auto* answer) -> base::Task<void> {
@@ -268,17 +272,17 @@ TEST_CASE("more wakes at once than are let in take their turns") {
 }
 
 TEST_CASE("a server killed in the middle") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
 
     SUBCASE("finds its blank slots and uses them") {
         SleepNode node(2);
         node.sandboxes->start_filling();
-        REQUIRE(node.eventually([&] { return node.sandboxes->stock().at("base").blank == 2; }));
+        REQUIRE(node.eventually([&] { return node.stock().blank == 2; }));
         node.drop();
         node.open();
         auto const report = node.io.run(node.sandboxes->sweep());
         CHECK(report.adopted_to_pool == 2);
-        CHECK(node.sandboxes->stock().at("base").blank == 2);
+        CHECK(node.stock().blank == 2);
         auto one = node.fresh();
         start_counting(node, *one);
         std::uint64_t seen = 0;
@@ -303,7 +307,7 @@ TEST_CASE("a server killed in the middle") {
         };
         asio::co_spawn(node.io.context, work(one, draft->directory, &saved), asio::detached);
         auto const mark = node.options.directory + "/slots/" + id + "/paused";
-        REQUIRE(node.eventually([&] { return std::filesystem::exists(draft->directory + "/pages.img") || saved; }));
+        REQUIRE(node.eventually([&] { return std::filesystem::exists(draft->directory + kPages) || saved; }));
         REQUIRE_FALSE(saved);
         CHECK(std::filesystem::exists(mark));
         one.reset();
@@ -321,12 +325,13 @@ TEST_CASE("a server killed in the middle") {
         auto one = node.fresh();
         auto const ref = node.sleep(*one);
         one.reset();
-        auto here = node.sandboxes->image_facts("base");
+        auto here = node.sandboxes->image_facts("base", kRuntime);
         auto image = node.io.run(node.store->open(ref, *here));
         REQUIRE(image);
         sandbox::RestoreRequest request;
         request.image = *image;
         request.template_name = "base";
+        request.runtime = kRuntime;
         request.volume_directory = node.volume();
         request.renewal.setup = SleepNode::setup();
         bool ended = false;

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -21,6 +22,17 @@ constexpr std::size_t kStateFrom = 0;
 constexpr char const *kState = "/checkpoint.img", *kPages = "/pages.img", *kPageIndex = "/pages_meta.img";
 constexpr std::size_t kStateFrom = 20'000;
 #endif
+
+/// Of the files that hold pages the one with the most: CRIU has one for each process, and numbers them as it likes.
+inline std::string most_pages(std::string const& image) {
+    std::string found = image + kPages;
+    std::uintmax_t most = 0;
+    for (auto const& entry : std::filesystem::directory_iterator(image)) {
+        bool const pages = entry.path().filename().string().starts_with("pages-");
+        if (pages && entry.file_size() > std::exchange(most, std::max(most, entry.file_size()))) found = entry.path();
+    }
+    return found;
+}
 
 /// "" when sandboxes keep their memory here.
 inline std::string missing_memory() {

@@ -170,7 +170,7 @@ TEST_CASE("claims on an empty stock") {
         auto const broken = node.directory.path + "/broken";
         std::filesystem::create_directories(broken);
         node.options.templates["broken"] = {"broken", broken, "x"};
-        node.options.default_limits.memory_bytes = 4 << 20;      // less than runsc needs to start
+        node.options.default_limits.memory_bytes = 1 << 20;      // less than any runtime needs to start
         node.options.boot_limit = std::chrono::seconds(5);
         node.open();
         auto taken = node.io.run(node.sandboxes->take("broken", kRuntime));

@@ -164,7 +164,8 @@ suite((berth) => {
     test('secrets are nowhere but in their server', { timeout: 120_000 }, async (t) => {
         const heard = [];
         const hear = (where, value) => heard.push([where, typeof value === 'string' ? value : JSON.stringify(value)]);
-        for (const server of Object.keys(secrets)) assert.equal((await settled(berth(), server)).state, 'ready');
+        await berth().tool('call_tool', { tool: 'sleeper__hold', arguments: { ms: 1 } });    // it has gone to sleep meanwhile
+        for (const server of Object.keys(secrets).reverse()) assert.equal((await settled(berth(), server)).state, 'ready');
         for (const era of ['modern', 'legacy']) {
             const asked = (params) => { hear('a question', params); return { action: 'accept', content: {} }; };
             const client = await askable(berth(), 'http', era, { 'elicitation/create': asked });

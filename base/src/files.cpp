@@ -43,7 +43,11 @@ Status write_knob(std::string const& path, std::string_view value) {
 
 Status remove_tree(std::string const& path) {
     std::error_code ec;
-    std::filesystem::remove_all(path, ec);
+    // What somebody else takes away at the same time is gone all the same.
+    for (int tries = 0; tries < 8; ++tries) {
+        std::filesystem::remove_all(path, ec);
+        if (ec != std::errc::no_such_file_or_directory) break;
+    }
     if (ec) return Error{boost::system::error_code(ec.value(), boost::system::system_category()), "remove " + path};
     return {};
 }

@@ -25,7 +25,9 @@ suite((berth) => {
         }
         assert.fail(`${what}\n${berth().log}`);
     };
-    const known = (name) => until(`${name} is known`, async () => (await status(name)).offers?.tools === 3);
+    // What it offers is counted as it says so, and can be called once it has been compared with what was pinned.
+    const known = (name) => until(`${name} is known`, async () => (await status(name)).offers?.tools === 3 &&
+        JSON.stringify(await berth().tool('search_tools', { query: `${name} who` })).includes(`${name}__who`));
     const asleep = (name) => until(`${name} sleeps`, async () => {
         const now = await status(name);
         return now.memory === 'on disk' && now;

@@ -68,7 +68,8 @@ TEST_CASE("a request to CRIU") {
     SUBCASE("for a dump leaves the tree as it is, frozen in its cgroup") {
         request.process = 4711;
         request.freezer = "/sys/fs/cgroup/x";
-        auto const fields = fields_of(criu::encode(request).bytes());
+        auto const message = criu::encode(request);      // which the fields point into
+        auto const fields = fields_of(message.bytes());
         CHECK(fields.at(1)[0].value == 7);
         CHECK(fields.at(2)[0].value == 4711);
         CHECK(fields.at(3)[0].value == 1);
@@ -84,7 +85,8 @@ TEST_CASE("a request to CRIU") {
         request.kind = criu::Request::Kind::restore;
         request.root = "/slot/root";
         request.inherited = {{"file[1f:2]", 5}};
-        auto const fields = fields_of(criu::encode(request).bytes());
+        auto const message = criu::encode(request);      // which the fields point into
+        auto const fields = fields_of(message.bytes());
         CHECK(fields.at(13)[0].text == "/slot/root");
         CHECK(fields.at(12)[0].value == 1);
         CHECK(fields.at(65)[0].value == 1);

@@ -17,7 +17,6 @@ std::size_t ascii_run(std::string_view s) {
     return n;
 }
 
-// Length of the well-formed sequence at the front (Unicode 15, table 3-7), 0 when there is none.
 std::size_t sequence_length(std::string_view s) {
     auto const byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
     auto const tail = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {

@@ -41,6 +41,14 @@ std::string file_name(std::string const& id) {
     return out;
 }
 
+Waiter for_exit(std::uint32_t request, Json const& j) {
+    Waiter waiter;
+    waiter.what = Waiter::For::exit;
+    waiter.request = request;
+    waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
+    return waiter;
+}
+
 }  // namespace
 
 Processes::Processes(Loop& loop, Link& link, SetupOptions const& options, Setup const& setup)
@@ -173,23 +181,15 @@ void Processes::start(std::uint32_t request, Json const& j, std::string_view std
     p->input_ends = !keep_open;
     push_input(*p);
 
-    Waiter waiter;
-    waiter.what = Waiter::For::exit;
-    waiter.request = request;
-    waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
     bool const streams = stdio || side;
-    add_waiter(p, waiter, streams ? 0 : j.value("wait_ms", std::int64_t(0)));
+    add_waiter(p, for_exit(request, j), streams ? 0 : j.value("wait_ms", std::int64_t(0)));
     if (streams) on_stream(request, ours, stdio ? id : "");    // after the answer, which makes the stream known
 }
 
 void Processes::wait(std::uint32_t request, Json const& j) {
     auto p = find(request, j);
     if (!p) return;
-    Waiter waiter;
-    waiter.what = Waiter::For::exit;
-    waiter.request = request;
-    waiter.max = std::min(j.value("max_output", std::size_t(12'000)), kMaxAnswer);
-    add_waiter(p, waiter, p->running ? j.value("wait_ms", std::int64_t(0)) : 0);
+    add_waiter(p, for_exit(request, j), p->running ? j.value("wait_ms", std::int64_t(0)) : 0);
 }
 
 void Processes::close_out(Process& p) {

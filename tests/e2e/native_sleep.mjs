@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Sleeper, pause } from './lib/sleeper.mjs';
+import { Sleeper, killServerAsleep } from './lib/sleeper.mjs';
 import { suite } from './lib/suite.mjs';
 
 const config = 'toolsets: [core, files, lifecycle]\nnative:\n    allow: true\n    templates: [base]\n    ready: 1\n';
@@ -139,27 +139,7 @@ suite((berth) => {
 
     test('kill -9 of the server at any moment of sleep and wake keeps the memory', { timeout: 300_000, skip }, async (t) => {
         const { w, count } = await fresh();
-        const seen = {};
-        for (const step of ['workspace_hibernate', 'workspace_wake']) {
-            for (let n = 0; n < faults; n++) {
-                await count();
-                const slept = await w.hibernate();
-                const woken = await w.must('workspace_wake');
-                if (step === 'workspace_wake') await w.hibernate();
-                const { took_ms } = step === 'workspace_wake' ? woken : slept;
-                const call = w.call(step).catch(() => {});
-                await pause((n + 0.5) / faults * took_ms * 1.2);
-                await berth().crash();
-                await call;
-                await berth().serve();
-                w.reconnect(berth());
-                const state = await w.state();
-                seen[`${step} ${state}`] = (seen[`${step} ${state}`] ?? 0) + 1;
-                await count();
-                assert.equal((await w.must('workspace_get')).last_error, undefined);
-            }
-        }
-        t.diagnostic(JSON.stringify(seen));
+        t.diagnostic(JSON.stringify(await killServerAsleep(berth(), w, count, faults)));
         await end(w);
     });
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { randomFrom } from './lib/ledger.mjs';
 import { processes, unaccounted } from './lib/remains.mjs';
-import { Sleeper, metrics, pause, until } from './lib/sleeper.mjs';
+import { Sleeper, killServerAsleep, metrics, pause, until } from './lib/sleeper.mjs';
 import { suite } from './lib/suite.mjs';
 
 const faults = Number(process.env.FAULTS ?? 4);
@@ -116,28 +116,7 @@ suite((berth) => {
 
     test(`kill -9 of the server at any moment of sleep and wake keeps the memory (SEED=${seed})`, { timeout: 300_000 }, async (t) => {
         const { w, program, count } = await fresh();
-        const seen = {};
-        for (const step of ['workspace_hibernate', 'workspace_wake']) {
-            for (let n = 0; n < faults; n++) {
-                await count();
-                // How long it takes here and now; the moments are spread over that.
-                const slept = await w.hibernate();
-                const woken = await w.must('workspace_wake');
-                if (step === 'workspace_wake') await w.hibernate();
-                const { took_ms } = step === 'workspace_wake' ? woken : slept;
-                const call = w.call(step).catch(() => {});
-                await pause((n + random()) / faults * took_ms * 1.2);
-                await berth().crash();
-                await call;
-                await berth().serve();
-                w.reconnect(berth());
-                const state = await w.state();
-                seen[`${step} ${state}`] = (seen[`${step} ${state}`] ?? 0) + 1;
-                await count();
-                assert.equal((await w.must('workspace_get')).last_error, undefined);
-            }
-        }
-        t.diagnostic(JSON.stringify(seen));
+        t.diagnostic(JSON.stringify(await killServerAsleep(berth(), w, count, faults, random)));
         await lonely(1);
         await end(w);
         assert.equal(program.process_id.startsWith('p-'), true);
@@ -188,6 +167,8 @@ suite((berth) => {
                     pause(random() * 40).then(() => w.call(step, args)),
                     w.call('run_command', { command: `sleep 0.0${Math.floor(random() * 10)}; kill -9 1` }),
                 ]);
+                // What slept before its kill kills when it wakes: that is over before anything is asked for.
+                await w.call('run_command', { command: 'sleep 0.2' });
                 let back = await w.call('run_command', { command: 'cat kept.txt' });
                 // At most the call that meets the dying sandbox fails.
                 if (back.failed) back = await w.call('run_command', { command: 'cat kept.txt' });

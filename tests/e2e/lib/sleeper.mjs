@@ -104,6 +104,33 @@ class Talk {
     }
 }
 
+/** Kills the server `faults` times in the midst of a sleep and of a wake; `count` asserts that the memory is what it was. Gives how often
+ *  the workspace was found in which state. */
+export async function killServerAsleep(berth, w, count, faults, random = () => 0.5) {
+    const seen = {};
+    for (const step of ['workspace_hibernate', 'workspace_wake']) {
+        for (let n = 0; n < faults; n++) {
+            await count();
+            // How long it takes here and now; the moments are spread over that.
+            const slept = await w.hibernate();
+            const woken = await w.must('workspace_wake');
+            if (step === 'workspace_wake') await w.hibernate();
+            const { took_ms } = step === 'workspace_wake' ? woken : slept;
+            const call = w.call(step).catch(() => {});
+            await pause((n + random()) / faults * took_ms * 1.2);
+            await berth.crash();
+            await call;
+            await berth.serve();
+            w.reconnect(berth);
+            const state = await w.state();
+            seen[`${step} ${state}`] = (seen[`${step} ${state}`] ?? 0) + 1;
+            await count();
+            assert.equal((await w.must('workspace_get')).last_error, undefined);
+        }
+    }
+    return seen;
+}
+
 export async function metrics(berth) {
     const headers = { Authorization: `Bearer ${berth.token}` };
     const text = await (await fetch(berth.url.replace('/mcp', '/metrics'), { headers })).text();

@@ -6,7 +6,7 @@ using base::Task;
 using namespace life_test;
 
 TEST_CASE("a workspace that sleeps on disk") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     World w;
     w.create();
     w.count();
@@ -108,7 +108,7 @@ TEST_CASE("a workspace that sleeps on disk") {
 }
 
 TEST_CASE("a workspace that cannot be put to sleep goes on") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     World w;
     w.create();
     w.count();
@@ -137,7 +137,7 @@ TEST_CASE("a workspace that cannot be put to sleep goes on") {
 }
 
 TEST_CASE("snapshots and forks over a store that fails") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     World w;
     w.create();
     w.count();
@@ -231,7 +231,7 @@ TEST_CASE("snapshots and forks over a store that fails") {
 }
 
 TEST_CASE("idle workspaces go to sleep a few at a time, and all of them in the end") {
-    BERTH_NEEDS_GVISOR();
+    BERTH_NEEDS_MEMORY();
     World w;
     w.settings.idle.hibernate_after = std::chrono::milliseconds(100);
     constexpr int kAll = 5, kAtOnce = 2;

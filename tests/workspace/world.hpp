@@ -1,6 +1,6 @@
 #pragma once
 // Workspaces over real sandboxes, whose steps can be watched, made to fail, and be died at.
-#include "../sandbox/gvisor/node_fixture.hpp"
+#include "../sandbox/gvisor/hibernation_fixture.hpp"
 #include "watched.hpp"
 #include <workspace/workspaces.hpp>
 
@@ -32,11 +32,11 @@ struct World {
     int counted = 0;
 
     World() : own(std::in_place), directory(own->path) {
-        settings.limits.disk_bytes = 64 << 20;
+        configure();
         open();
     }
     explicit World(std::string theirs) : directory(std::move(theirs)) {
-        settings.limits.disk_bytes = 64 << 20;
+        configure();
         open();
     }
     ~World() {
@@ -48,6 +48,12 @@ struct World {
         io.run(volumes->stop(true));
         io.run(records->close());
     }
+    void configure() {
+        settings.limits.disk_bytes = 64 << 20;
+        if (gvisor_test::kRuntime != sandbox::RuntimeKind::native) return;
+        settings.native.allow = true;
+        settings.native.templates = {"base"};
+    }
     void open() {
         io.context.restart();
         records = std::make_unique<WatchedRecords>(registry::Registry::open(io.context, directory).value(), steps);
@@ -56,6 +62,11 @@ struct World {
         o.guest_binary = BERTH_GUEST;
         o.templates["base"] = {"base", gvisor_test::kTemplate, "test"};
         o.pool["base"] = {0, 0, 0};
+#ifdef BERTH_TEST_NATIVE
+        o.native.allowed = true;
+        o.native.program = BERTH_CONTAIN;
+        o.native.pool = o.pool;
+#endif
         sandboxes = sandbox::Sandboxes::open(io.context, io.pool, o).value();
         VolumeStore::Options v;
         v.directory = directory + "/volumes";
@@ -94,6 +105,7 @@ struct World {
         auto made = io.run(workspaces->create(kOwner, std::move(request)));
         REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
         id = made->view.id;
+        REQUIRE(made->view.runtime == gvisor_test::kRuntime);
         start_counter("p-counter");
     }
     void start_counter(std::string name) {

@@ -1,4 +1,5 @@
 #include <base/launcher.hpp>
+#include <base/processes.hpp>
 #include <base/syscalls.hpp>
 
 #include <boost/process/v2.hpp>
@@ -61,6 +62,15 @@ struct Capture {
         }
     }
 };
+
+// Boost's own wait believes the first event that it is given, and would then wait for the end with the thread of the loop.
+Task<Status> wait_for_end(asio::posix::stream_descriptor process) {
+    do {
+        auto const [ec] = co_await process.async_wait(process.wait_read, as_tuple);
+        if (ec) co_return Error{ec, "wait for the end of a process"};
+    } while (!has_ended(process.native_handle()));
+    co_return Status();
+}
 
 // The child of `launch`, with these descriptors as its first three.
 Result<process::basic_process<asio::any_io_executor>> start(asio::any_io_executor executor, Launch const& launch,
@@ -144,11 +154,20 @@ Task<Result<Finished>> run(Launch launch, milliseconds limit, std::size_t max_ou
                            asio::detached);
 
     asio::steady_timer timer(executor, limit);
-    auto race = asio::experimental::make_parallel_group(child.async_wait(asio::deferred), timer.async_wait(asio::deferred));
+    auto pidfd = sys::pidfd_open(child.id());    // its number is its own until it has been waited for
+    if (!pidfd) co_return wrap(pidfd.error(), what);
+    asio::posix::stream_descriptor process(executor, pidfd->release());
+    auto race = asio::experimental::make_parallel_group(asio::co_spawn(executor, wait_for_end(std::move(process)), asio::deferred),
+                                                        timer.async_wait(asio::deferred));
     co_await asio::this_coro::throw_if_cancelled(false);
-    auto const [order, wait_ec, ignored_code, timer_ec] =
+    auto const [order, thrown, ended, timer_ec] =
         co_await race.async_wait(asio::experimental::wait_for_one(), asio::as_tuple(asio::use_awaitable));
-    bool const exited = order[0] == 0 && !wait_ec;
+    boost::system::error_code wait_ec;
+    bool exited = order[0] == 0 && !thrown && ended;
+    if (exited) {
+        child.wait(wait_ec);
+        exited = !wait_ec;
+    }
     if (!exited) {
         // Nobody else knows this child: kill it and reap it here, which a killed process makes quick.
         co_await asio::this_coro::reset_cancellation_state();

@@ -2,6 +2,8 @@
 
 #include <base/files.hpp>
 
+#include <poll.h>
+
 #include <sstream>
 #include <string>
 
@@ -22,6 +24,11 @@ std::uint64_t process_start(pid_t pid) {
     std::uint64_t start = 0;
     fields >> start;
     return start;
+}
+
+bool has_ended(int pidfd) {
+    pollfd p{pidfd, POLLIN, 0};
+    return ::poll(&p, 1, 0) == 1;
 }
 
 }  // namespace base

@@ -2,6 +2,7 @@
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
 #include <testing/io.hpp>
+#include <testing/stale_events.hpp>
 
 #include <doctest/doctest.h>
 
@@ -50,6 +51,20 @@ TEST_CASE("the launcher") {
         auto const quiet = run(launch({"true"}));
         REQUIRE(quiet.has_value());
         CHECK(quiet->exit_code == 0);
+    }
+    SUBCASE("holds nothing up, whatever else the loop hears of") {
+        std::optional<Result<Finished>> ended;
+        testing_support::among_stale_events(io.context, [&] {
+            asio::co_spawn(io.context, base::run(launch({"sleep", "1"}), kLong),
+                           [&](std::exception_ptr, Result<Finished> finished) { ended.emplace(std::move(finished)); });
+        });
+        auto const begun = base::Clock::now();
+        io.run(base::sleep_for(50ms));
+        CHECK(base::Clock::now() - begun < 700ms);
+        CHECK_FALSE(ended);
+        while (!ended) io.run(base::sleep_for(10ms));
+        REQUIRE(ended->has_value());
+        CHECK((*ended)->exit_code == 0);
     }
     SUBCASE("starts a process that lives on, with the given descriptors") {
         auto ends = base::sys::pipe();

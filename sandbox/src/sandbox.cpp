@@ -4,11 +4,11 @@
 #include <base/processes.hpp>
 #include <base/syscalls.hpp>
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdint>
 
@@ -83,7 +83,10 @@ Live::Live(asio::io_context& io, base::BlockingPool& pool, Parts parts, std::sha
 
 void Live::watch_process() {
     pidfd_.async_wait(pidfd_.wait_read, [weak = weak_from_this()](boost::system::error_code ec) {
-        if (auto self = weak.lock(); self && !ec) self->ended();
+        auto const self = weak.lock();
+        if (!self || ec) return;
+        if (!base::has_ended(self->pidfd_.native_handle())) return self->watch_process();
+        self->ended();
     });
 }
 
@@ -93,7 +96,7 @@ void Live::watch() {
         auto self = weak.lock();
         if (!self || self->death_ || self->let_go_) return;
         // A dying sentry breaks the wire too; its own death says more.
-        if (pollfd p{self->pidfd_.native_handle(), POLLIN, 0}; ::poll(&p, 1, 0) == 1) return self->ended();
+        if (base::has_ended(self->pidfd_.native_handle())) return self->ended();
         self->die({Death::Reason::guest_lost, "process 1 of the sandbox broke the protocol: " + reason});
         self->kill_now();
     });
@@ -108,7 +111,10 @@ void Live::watch_memory() {
         auto self = weak.lock();
         if (!self || ec || self->death_) return;
         std::uint64_t count = 0;
-        if (::read(self->oom_event_.native_handle(), &count, sizeof count) < 0) return;
+        if (::read(self->oom_event_.native_handle(), &count, sizeof count) < 0) {
+            if (errno == EAGAIN) self->watch_memory();    // another descriptor's event (base::has_ended)
+            return;
+        }
         // The kernel tells before it kills, and it may choose a helper without which the sandbox only hangs.
         self->oom_check_.expires_after(base::milliseconds(200));
         self->oom_check_.async_wait([weak](boost::system::error_code timer_ec) {

@@ -1,5 +1,6 @@
 #include "node_fixture.hpp"
 #include "slot.hpp"
+#include <testing/stale_events.hpp>
 
 #include <filesystem>
 #include <fstream>
@@ -41,6 +42,23 @@ TEST_CASE("after the server was killed") {
             return rest.find("end") != std::string::npos;
         }));
         CHECK(rest == "line 2\nline 3\nend\n");
+    }
+    SUBCASE("a sandbox is not taken for dead by an event of a descriptor that was closed") {
+        auto one = node.take();
+        REQUIRE(node.configure(*one));
+        auto const id = one->slot_id();
+        one.reset();
+        node.drop();
+        node.open();
+        std::optional<base::Result<std::shared_ptr<sandbox::Sandbox>>> adopted;
+        testing_support::among_stale_events(node.io.context, [&] {
+            asio::co_spawn(node.io.context, node.sandboxes->adopt(id),
+                           [&](std::exception_ptr, auto result) { adopted.emplace(std::move(result)); });
+        });
+        REQUIRE(node.eventually([&] { return adopted.has_value(); }));
+        REQUIRE_MESSAGE(*adopted, (*adopted ? "" : adopted->error().message()));
+        CHECK((**adopted)->alive());
+        CHECK(node.output_of(***adopted, "echo hi") == "hi\n");
     }
     SUBCASE("a frozen sandbox is adopted thawed") {
         auto one = node.take();

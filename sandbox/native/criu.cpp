@@ -120,17 +120,19 @@ bool receive(int socket, Response& out) {
     return n > 0 && decode({buffer.data(), static_cast<std::size_t>(n)}, out);
 }
 
-[[noreturn]] void become_criu(std::string const& program, int socket, Request const& request, pid_t parent) {
+[[noreturn]] void become_criu(std::vector<std::string> command, int socket, Request const& request, pid_t parent) {
     // What this process was killed for is not to be gone on with.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(1);
     for (auto const& one : request.inherited)
         if (::fcntl(one.fd, F_SETFD, 0) != 0) ::_exit(1);
     if (::fcntl(socket, F_SETFD, 0) != 0) ::_exit(1);
-    auto const number = std::to_string(socket);
-    char const* const argv[] = {program.c_str(), "swrk", number.c_str(), nullptr};
+    command.insert(command.end(), {"swrk", std::to_string(socket)});
+    std::vector<char*> argv;
+    for (auto& word : command) argv.push_back(word.data());
+    argv.push_back(nullptr);
     // CRIU starts `ip` and `tar`.
     char const* const env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", nullptr};
-    ::execve(program.c_str(), const_cast<char* const*>(argv), const_cast<char* const*>(env));
+    ::execve(argv[0], argv.data(), const_cast<char* const*>(env));
     ::_exit(1);
 }
 
@@ -192,7 +194,7 @@ wire::Message encode(Request const& request) {
     return options;
 }
 
-bool run(std::string const& program, Request const& request, Loaded const& loaded, Failure& failure) {
+bool run(std::vector<std::string> const& command, Request const& request, Loaded const& loaded, Failure& failure) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
         failure = {Ended::refused, base::errno_error("socketpair").message()};
@@ -205,7 +207,7 @@ bool run(std::string const& program, Request const& request, Loaded const& loade
         failure = {Ended::refused, base::errno_error("fork").message()};
         return false;
     }
-    if (pid == 0) become_criu(program, its.get(), request, parent);
+    if (pid == 0) become_criu(command, its.get(), request, parent);
     its.reset();
     Response answer;
     std::string objection;

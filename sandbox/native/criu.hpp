@@ -51,9 +51,9 @@ struct Failure {
     std::string words;  ///< of CRIU's log
 };
 
-/// Runs `program`, which dies with this process. Blocks until it has ended. `failure` says more when the
-/// answer is false.
-bool run(std::string const& program, Request const&, Loaded const& loaded, Failure& failure);
+/// Runs CRIU by `command`, which its own arguments follow; it dies with this process. Blocks until it has ended. `failure`
+/// says more when the answer is false.
+bool run(std::vector<std::string> const& command, Request const&, Loaded const& loaded, Failure& failure);
 
 /// What matters in a log of CRIU's: the last errors before it gave up, once each.
 std::string words_of(std::string const& log);

@@ -12,7 +12,8 @@ Json to_json(Order const& o) {
 base::Result<Order> order_from(Json const& j) {
     try {
         Order o;
-        o.criu = j.at("criu").get<std::string>();
+        o.criu = j.at("criu").get<std::vector<std::string>>();
+        if (o.criu.empty()) return base::error(base::errc::corrupt, "the order: no CRIU");
         o.images = j.at("images").get<std::string>();
         o.work = j.at("work").get<std::string>();
         o.process = j.at("process").get<pid_t>();

@@ -5,13 +5,14 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 namespace sandbox::native {
 
 /// What `berth-contain` is told about one save or load of a sandbox's memory, beside its Spec. Made by the
 /// server.
 struct Order {
-    std::string criu;     ///< the program
+    std::vector<std::string> criu;    ///< what runs CRIU, before its own arguments
     std::string images;   ///< directory: empty for a save, sound for a load
     std::string work;     ///< the slot's directory: kSaving, and the logs
     pid_t process = 0;    ///< save: process 1; load: the one that stands for the sandbox so far

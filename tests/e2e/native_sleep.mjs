@@ -10,7 +10,7 @@ import { suite } from './lib/suite.mjs';
 const config = 'toolsets: [core, files, lifecycle]\nnative:\n    allow: true\n    templates: [base]\n    ready: 1\n';
 const faults = Number(process.env.BERTH_FAULTS ?? 6);
 
-const places = ['/usr/local/lib/berth/criu/criu', '/usr/local/sbin/criu', '/usr/sbin/criu', '/usr/bin/criu'];
+const places = ['/usr/local/lib/berth/criu/program', '/usr/local/sbin/criu', '/usr/sbin/criu', '/usr/bin/criu'];
 const skip = places.some((path) => existsSync(path)) ? false : 'CRIU is not installed (scripts/setup)';
 
 // Memory, a file that has no name any more, a connection within the workspace, a thread, and a port that listens.

@@ -41,9 +41,11 @@ std::string build_of(std::string const& path) {
 }
 
 // Before anything else runs, so there is nothing to hold up.
-base::Result<std::string> ask_version(std::string const& path) {
+base::Result<std::string> ask_version(CriuProgram const& criu) {
+    auto const& path = criu.path;
     base::Launch launch;
-    launch.argv = {path, "--version"};
+    launch.argv = criu.command;
+    launch.argv.push_back("--version");
     asio::io_context io;
     base::Result<base::Finished> finished = base::error(errc::internal, "not asked");
     auto ask = [](base::Launch what, base::Result<base::Finished>& out) -> base::Task<void> {
@@ -71,9 +73,17 @@ std::string criu_version(std::string const& text) {
     return text.substr(from, end == text.npos ? end : end - from);
 }
 
+std::vector<std::string> criu_with_libraries(std::string const& directory) {
+    auto const loader = directory + "/loader", program = directory + "/program";
+    if (::access(loader.c_str(), X_OK) != 0 || ::access(program.c_str(), X_OK) != 0) return {};
+    return {loader, "--library-path", directory + "/lib", program};    // ld.so(8)
+}
+
 base::Result<CriuProgram> CriuProgram::find(std::string const& known) {
     CriuProgram out;
-    out.path = ::access(kOwn, X_OK) == 0 ? kOwn : base::find_program("criu");
+    out.command = criu_with_libraries(kOwn);
+    if (out.command.empty()) out.command = {base::find_program("criu")};
+    out.path = out.command.back();
     if (out.path.empty())
         return base::error(errc::unavailable, std::string("criu is not installed: ") + kHowToInstall);
     out.build = build_of(out.path);
@@ -81,7 +91,7 @@ base::Result<CriuProgram> CriuProgram::find(std::string const& known) {
     if (auto noted = base::read_file(known, 512); noted && noted->starts_with(out.build + " "))
         out.version = noted->substr(out.build.size() + 1);
     if (out.version.empty()) {
-        auto version = ask_version(out.path);
+        auto version = ask_version(out);
         if (!version) return version.error();
         out.version = std::move(*version);
         (void)base::replace_file(known, out.build + " " + out.version, 0600);
@@ -98,7 +108,8 @@ base::Result<CriuProgram> CriuProgram::find(std::string const& known) {
 
 base::Task<base::Result<std::string>> check_criu(CriuProgram program) {
     base::Launch launch;
-    launch.argv = {program.path, "check"};
+    launch.argv = program.command;
+    launch.argv.push_back("check");
     auto finished = co_await base::run(std::move(launch), kCheck);
     if (!finished) co_return finished.error();
     if (finished->exit_code == 0) co_return std::string();

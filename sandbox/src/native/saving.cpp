@@ -164,7 +164,7 @@ base::Task<base::Status> checkpoint(Saver saver, Slot slot, std::string director
     auto const freezer = freezer_of(slot);
     if (!freezer) co_return freezer.error();
     Order order;
-    order.criu = saver.criu.path;
+    order.criu = saver.criu.command;
     order.images = directory;
     order.work = slot.directory;
     order.process = record->sentry;
@@ -203,7 +203,7 @@ base::Task<base::Status> restore(Saver saver, Slot slot, std::string directory, 
     if (!holder || base::process_start(record->sentry) != record->sentry_start)
         co_return base::error(errc::unavailable, "what stood for the sandbox has ended");
     Order order;
-    order.criu = saver.criu.path;
+    order.criu = saver.criu.command;
     order.images = directory;
     order.work = slot.directory;
     order.process = record->sentry;

@@ -2,10 +2,13 @@
 #include <criu.hpp>
 #include <native/criu_program.hpp>
 #include <order.hpp>
+#include <testing/io.hpp>
 #include <wire.hpp>
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -128,6 +131,22 @@ TEST_CASE("an image of memory whose process denies being looked at is made to al
     CHECK(criu::dumpable_memory_image(image + "x") == image + "x");
 }
 
+TEST_CASE("a CRIU that came with its libraries is started by its own loader, and by no script") {
+    testing_support::TemporaryDirectory own;
+    auto const put = [&](char const* name) {
+        std::ofstream(own.path + "/" + name) << "#!/bin/false\n";
+        std::filesystem::permissions(own.path + "/" + name, std::filesystem::perms::owner_all);
+    };
+    CHECK(criu_with_libraries(own.path).empty());
+    put("criu");                                     // as earlier set-ups left it: a script
+    CHECK(criu_with_libraries(own.path).empty());
+    put("program");
+    CHECK(criu_with_libraries(own.path).empty());
+    put("loader");
+    CHECK(criu_with_libraries(own.path) ==
+          std::vector<std::string>{own.path + "/loader", "--library-path", own.path + "/lib", own.path + "/program"});
+}
+
 TEST_CASE("what CRIU says") {
     SUBCASE("about its version") {
         CHECK(criu_version("Version: 4.1.1\nGitID: v4.1.1\n") == "4.1.1");
@@ -152,7 +171,7 @@ TEST_CASE("what CRIU says") {
 
 TEST_CASE("an order to berth-contain arrives whole") {
     Order order;
-    order.criu = "/c";
+    order.criu = {"/loader", "/c"};
     order.images = "/i";
     order.work = "/w";
     order.process = 17;
@@ -164,7 +183,11 @@ TEST_CASE("an order to berth-contain arrives whole") {
     CHECK(to_json(*back) == to_json(order));
     auto lacking = to_json(order);
     lacking.erase("process");
-    auto const refused = order_from(lacking);
-    REQUIRE_FALSE(refused.has_value());
-    CHECK(base::is(refused.error(), base::errc::corrupt));
+    auto no_program = to_json(order);
+    no_program["criu"] = base::Json::array();
+    for (auto const& wrong : {lacking, no_program}) {
+        auto const refused = order_from(wrong);
+        REQUIRE_FALSE(refused.has_value());
+        CHECK(base::is(refused.error(), base::errc::corrupt));
+    }
 }

@@ -21,9 +21,9 @@ base::Error closed_early() { return base::error(base::errc::unavailable, "the se
 base::Error client_misuse() { return base::error(base::errc::internal, "the client was used out of order"); }
 
 /// The stream of an upgraded connection, whose first bytes came with the answer's head.
-class EarlyStream final : public ByteStream {
+class EarlyStream final : public base::ByteStream {
   public:
-    EarlyStream(std::unique_ptr<ByteStream> stream, std::string early)
+    EarlyStream(std::unique_ptr<base::ByteStream> stream, std::string early)
         : stream_(std::move(stream)), early_(std::move(early)) {}
     base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
         if (early_.empty()) co_return co_await stream_->read_some(buffer);
@@ -36,7 +36,7 @@ class EarlyStream final : public ByteStream {
     void close() override { stream_->close(); }
 
   private:
-    std::unique_ptr<ByteStream> stream_;
+    std::unique_ptr<base::ByteStream> stream_;
     std::string early_;
 };
 
@@ -48,7 +48,7 @@ struct ClientConnection::Answer {
     bool keep_alive = false;
 };
 
-ClientConnection::ClientConnection(std::unique_ptr<ByteStream> stream, ClientLimits limits)
+ClientConnection::ClientConnection(std::unique_ptr<base::ByteStream> stream, ClientLimits limits)
     : stream_(std::move(stream)), limits_(limits), answer_(std::make_unique<Answer>()) {}
 ClientConnection::~ClientConnection() = default;
 
@@ -212,7 +212,7 @@ base::Task<base::Result<std::string>> ClientConnection::receive() {
     co_return piece;
 }
 
-std::unique_ptr<ByteStream> ClientConnection::upgraded() {
+std::unique_ptr<base::ByteStream> ClientConnection::upgraded() {
     if (!upgraded_ || !stream_) return nullptr;
     auto& buffer = answer_->buffer;
     std::string early(static_cast<char const*>(buffer.data().data()), buffer.size());

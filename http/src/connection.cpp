@@ -406,7 +406,7 @@ base::Task<base::Status> Connection::write(Buffers buffers) {
 }
 
 /// What a connection is after an upgrade. Holds no reference of its own: the handler that has it ends first.
-class Tunnel final : public ByteStream {
+class Tunnel final : public base::ByteStream {
   public:
     explicit Tunnel(Connection& connection) : connection_(connection) {}
 
@@ -440,7 +440,7 @@ class Tunnel final : public ByteStream {
     Connection& connection_;
 };
 
-std::unique_ptr<ByteStream> Connection::tunnel() {
+std::unique_ptr<base::ByteStream> Connection::tunnel() {
     phase_ = Phase::tunnel;
     return std::make_unique<Tunnel>(*this);
 }

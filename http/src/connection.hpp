@@ -46,7 +46,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     /// "100 Continue". False when the client is gone.
     base::Task<bool> proceed();
     /// From now on the connection carries whatever its handler reads and writes.
-    std::unique_ptr<ByteStream> tunnel();
+    std::unique_ptr<base::ByteStream> tunnel();
 
   private:
     friend class Tunnel;

@@ -101,7 +101,7 @@ base::Task<base::Status> HttpReply::write(std::string bytes) {
     co_return written;
 }
 
-base::Task<base::Result<std::unique_ptr<ByteStream>>> HttpReply::upgrade(Fields fields) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> HttpReply::upgrade(Fields fields) {
     if (state_ != State::fresh) co_return misuse();
     if (version_ < 11 || body_) co_return base::error(base::errc::invalid, "this request cannot be upgraded");
     auto const head = wire::head(Status::switching_protocols, fields, wire::Framing::upgrade, 0, false);

@@ -25,7 +25,7 @@ class HttpReply final : public Exchange {
     base::Task<base::Result<std::string>> receive() override;
 
     RequestHead const& request() const override { return *request_; }
-    base::Task<base::Result<std::unique_ptr<ByteStream>>> upgrade(Fields) override;
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> upgrade(Fields) override;
     void close() override { connection_.abandon(); }
 
     bool head_only() const { return head_only_; }

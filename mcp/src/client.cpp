@@ -90,7 +90,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
     bool opening = false, ended_on_probe = false;
 };
 
-Client::Client(asio::io_context& io, std::unique_ptr<ByteStream> lines, ClientOptions options,
+Client::Client(asio::io_context& io, std::unique_ptr<base::ByteStream> lines, ClientOptions options,
                ClientEvents& events)
     : impl_(std::make_shared<Impl>(io, std::move(options), events)) {
     impl_->core->link = lines_link(*impl_->core, std::move(lines));

@@ -4,6 +4,6 @@
 namespace mcp {
 
 /// One message a line, each way, on a byte stream.
-std::unique_ptr<Link> lines_link(ClientCore&, std::unique_ptr<ByteStream>);
+std::unique_ptr<Link> lines_link(ClientCore&, std::unique_ptr<base::ByteStream>);
 
 }  // namespace mcp

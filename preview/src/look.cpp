@@ -24,7 +24,7 @@ int likeliest(std::vector<Listener> const& listening) {
 }
 
 /// The status of a GET, 0 when what listens does not speak HTTP in time.
-base::Task<base::Result<unsigned>> ask(std::unique_ptr<http::ByteStream> stream, std::string host,
+base::Task<base::Result<unsigned>> ask(std::unique_ptr<base::ByteStream> stream, std::string host,
                                        std::string path) {
     http::ClientConnection connection(std::move(stream));
     http::ClientRequest request;
@@ -46,7 +46,7 @@ class Reader final : public http::Exchange {
     explicit Reader(http::RequestHead head) : head_(std::move(head)) {}
     http::RequestHead const& request() const override { return head_; }
     base::Task<base::Result<std::string>> receive() override { co_return std::string(); }
-    base::Task<base::Result<std::unique_ptr<http::ByteStream>>> upgrade(http::Fields) override {
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> upgrade(http::Fields) override {
         co_return error(errc::invalid, "no upgrade here");
     }
     void close() override {}

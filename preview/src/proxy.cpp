@@ -238,7 +238,7 @@ base::Task<void> Proxied::tunnel(http::ClientConnection& from, http::ResponseHea
     in->close();
 }
 
-base::Task<void> Proxied::carry(http::ByteStream& from, http::ByteStream& to, std::uint64_t& count) {
+base::Task<void> Proxied::carry(base::ByteStream& from, base::ByteStream& to, std::uint64_t& count) {
     std::string bytes(kTunnelBytes, '\0');
     for (;;) {
         auto const n = co_await from.read_some(asio::buffer(bytes));

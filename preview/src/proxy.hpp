@@ -25,7 +25,7 @@ struct Proxied {
     base::Task<bool> send_answer(std::shared_ptr<http::ClientConnection>, bool may_repeat);
     base::Task<bool> pass_answer(std::shared_ptr<http::ClientConnection>, bool may_repeat);
     base::Task<void> tunnel(http::ClientConnection&, http::ResponseHead);
-    base::Task<void> carry(http::ByteStream& from, http::ByteStream& to, std::uint64_t& count);
+    base::Task<void> carry(base::ByteStream& from, base::ByteStream& to, std::uint64_t& count);
 };
 
 }  // namespace preview

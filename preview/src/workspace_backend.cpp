@@ -14,31 +14,6 @@ std::int64_t clock_ms() {
         .count();
 }
 
-/// A connection inside, as http knows streams.
-class Relay final : public http::ByteStream {
-  public:
-    explicit Relay(std::unique_ptr<sandbox::GuestStream> stream) : stream_(std::move(stream)) {}
-    base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
-        if (!stream_) return closed<std::size_t>();
-        return stream_->read_some(buffer);
-    }
-    base::Task<base::Status> write(asio::const_buffer buffer) override {
-        if (!stream_) co_return base::error(base::errc::cancelled, "the stream was closed");
-        co_return co_await stream_->write(buffer);
-    }
-    void shutdown_write() override {
-        if (stream_) stream_->shutdown_write();
-    }
-    void close() override { stream_.reset(); }
-
-  private:
-    template <class T>
-    static base::Task<base::Result<T>> closed() {
-        co_return base::error(base::errc::cancelled, "the stream was closed");
-    }
-    std::unique_ptr<sandbox::GuestStream> stream_;
-};
-
 std::string reason_of(sandbox::ProcessView const& p) {
     if (p.reason == "oom") return "out of memory";
     if (p.signal != 0) return "signal " + std::to_string(p.signal);
@@ -69,11 +44,8 @@ class AwakeWorkspace final : public Awake {
     }
     std::uint64_t generation() const override { return lease_.generation(); }
 
-    base::Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(int port) override {
-        auto stream = co_await lease_.guest().connect(port);
-        if (!stream) co_return stream.error();
-        std::unique_ptr<http::ByteStream> relay = std::make_unique<Relay>(std::move(*stream));
-        co_return relay;
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port) override {
+        co_return co_await lease_.guest().connect(port);
     }
 
     base::Task<base::Result<std::vector<Listener>>> listeners() override {

@@ -302,16 +302,16 @@ base::Task<base::Result<Channel::Reply>> Channel::call(base::Json request, std::
     return Impl::call(impl_, std::move(request), std::move(bytes), limit, false, nullptr);
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::connect(int port, base::milliseconds limit) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Channel::connect(int port, base::milliseconds limit) {
     return open_stream(base::Json{{"op", "connect"}, {"port", port}}, {}, limit);
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::open_stream(base::Json request, std::string bytes,
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Channel::open_stream(base::Json request, std::string bytes,
                                                                             base::milliseconds limit) {
     return Impl::open_stream(impl_, std::move(request), std::move(bytes), limit);
 }
 
-void Channel::on_stream(std::function<void(std::unique_ptr<GuestStream>)> handler) {
+void Channel::on_stream(std::function<void(std::unique_ptr<base::ByteStream>)> handler) {
     if (!impl_->ended) impl_->stream_handler = std::move(handler);
 }
 

@@ -12,7 +12,7 @@
 
 namespace sandbox {
 
-/// The host's view of one byte stream. Shared by the channel, which fills it, and the GuestStream, which empties it.
+/// The host's view of one byte stream. Shared by the channel, which fills it, and the base::ByteStream, which empties it.
 struct StreamState {
     StreamState(asio::io_context& io, std::uint32_t number)
         : id(number), readable(io, asio::steady_timer::time_point::max()),
@@ -71,7 +71,7 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     static base::Task<base::Result<Reply>> call(std::shared_ptr<Impl> self, base::Json request, std::string bytes,
                                                 base::milliseconds limit, bool connects, std::uint32_t* id_out,
                                                 bool past_hold = false);
-    static base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(std::shared_ptr<Impl> self,
+    static base::Task<base::Result<std::unique_ptr<base::ByteStream>>> open_stream(std::shared_ptr<Impl> self,
                                                                               base::Json request, std::string bytes,
                                                                               base::milliseconds limit);
 
@@ -79,7 +79,7 @@ struct Channel::Impl : std::enable_shared_from_this<Channel::Impl> {
     asio::posix::stream_descriptor out, in;
     bool ended = false;
     std::string reason;
-    std::function<void(std::unique_ptr<GuestStream>)> stream_handler;
+    std::function<void(std::unique_ptr<base::ByteStream>)> stream_handler;
     std::function<void(std::string)> failed_handler;
 
     std::deque<std::string> fast, bulk;         // whole messages and stream frames; fragments of large requests

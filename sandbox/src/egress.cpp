@@ -19,7 +19,7 @@ constexpr base::milliseconds kHeadLimit{15'000};
 constexpr base::milliseconds kAnswerLimit{10'000};    // for a guest that does not read its refusal
 
 // Everything up to the empty line, and what came with it.
-Task<Result<std::string>> read_head(GuestStream& stream) {
+Task<Result<std::string>> read_head(base::ByteStream& stream) {
     std::string head;
     std::vector<char> buffer(4096);
     while (head.find("\r\n\r\n") == head.npos) {
@@ -48,13 +48,13 @@ std::string not_allowed(egress::Request const& r, EgressPolicy const& policy) {
            "). Ask for it in " + policy.added_in + ".";
 }
 
-Task<base::Status> send(GuestStream& stream, std::string bytes) {
+Task<base::Status> send(base::ByteStream& stream, std::string bytes) {
     auto status = co_await stream.write(asio::buffer(bytes));
     stream.shutdown_write();
     co_return status;
 }
 
-Task<void> answer(GuestStream& stream, std::string status, std::string sentence) {
+Task<void> answer(base::ByteStream& stream, std::string status, std::string sentence) {
     sentence += "\n";
     std::string bytes = "HTTP/1.1 " + status + "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: " +
                         std::to_string(sentence.size()) + "\r\nConnection: close\r\n\r\n" + sentence;
@@ -65,7 +65,7 @@ Task<void> answer(GuestStream& stream, std::string status, std::string sentence)
 
 struct EgressProxy::Impl {
     struct Connection {
-        std::unique_ptr<GuestStream> stream;
+        std::unique_ptr<base::ByteStream> stream;
         std::string workspace_id;
         std::shared_ptr<EgressPolicy const> policy;
         std::function<void(Record const&)> told;
@@ -148,7 +148,7 @@ EgressProxy::~EgressProxy() {
     for (auto const& c : open) c->stop.emit(asio::cancellation_type::terminal);
 }
 
-void EgressProxy::serve(std::unique_ptr<GuestStream> stream, std::string workspace_id,
+void EgressProxy::serve(std::unique_ptr<base::ByteStream> stream, std::string workspace_id,
                         std::shared_ptr<EgressPolicy const> policy, std::function<void(Record const&)> told) {
     auto& open = impl_->per_workspace[workspace_id];
     // Beyond the limit the stream closes at once: a sentence would need a task, and so would be no limit.

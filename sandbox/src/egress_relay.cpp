@@ -13,7 +13,7 @@ constexpr std::size_t kRelayBuffer = 32 * 1024;
 [[noreturn]] void over() { throw boost::system::system_error(asio::error::eof); }
 
 struct Ends {
-    GuestStream& guest;
+    base::ByteStream& guest;
     Socket& server;
     Request const& request;
     base::Clock::time_point moved = base::Clock::now();
@@ -79,7 +79,7 @@ Task<void> watch(Ends& ends, base::milliseconds idle) {
 
 }  // namespace
 
-Task<void> relay(GuestStream& guest, Socket& server, Request const& request, std::string early, base::milliseconds idle) {
+Task<void> relay(base::ByteStream& guest, Socket& server, Request const& request, std::string early, base::milliseconds idle) {
     Ends ends{guest, server, request};
     auto executor = co_await asio::this_coro::executor;
     auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, both(ends, std::move(early)), asio::deferred),

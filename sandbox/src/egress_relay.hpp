@@ -10,6 +10,6 @@ namespace sandbox::egress {
 /// inside after the head. A tunnel's ends close one by one; an exchange ends with the server's answer, and what follows
 /// the request's body is not sent. Holds one buffer each way and reads no more before that is written.
 /// The stream and the socket outlive the call; throws when cancelled.
-base::Task<void> relay(GuestStream& guest, Socket& server, Request const& request, std::string early, base::milliseconds idle);
+base::Task<void> relay(base::ByteStream& guest, Socket& server, Request const& request, std::string early, base::milliseconds idle);
 
 }  // namespace sandbox::egress

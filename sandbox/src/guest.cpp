@@ -138,7 +138,7 @@ base::Task<base::Result<ProcessView>> Guest::start(ProcessSpec spec) {
     co_return view;
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_stdio(ProcessSpec spec) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Guest::start_with_stdio(ProcessSpec spec) {
     auto const channel = channel_;
     Json request{{"op", "start"}, {"id", spec.id},   {"command", spec.command},
                  {"cwd", spec.cwd}, {"env", spec.env}, {"stdio_stream", true}};
@@ -146,7 +146,7 @@ base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_stdio(P
     co_return stream;
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::start_with_side_stream(ProcessSpec spec) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Guest::start_with_side_stream(ProcessSpec spec) {
     auto const channel = channel_;
     auto request = start_request(spec);
     request["side_stream"] = true;
@@ -164,7 +164,7 @@ base::Task<base::Result<ProcessView>> Guest::wait(std::string id, milliseconds l
     co_return view;
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::attach_stdio(std::string process) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Guest::attach_stdio(std::string process) {
     auto const channel = channel_;
     Json request{{"op", "attach_stdio"}, {"id", process}};
     auto stream = co_await channel->open_stream(std::move(request), {}, kMargin);
@@ -302,13 +302,13 @@ base::Task<base::Status> Guest::renew(Renewal renewal) {
     co_return base::Status{};
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Guest::connect(int port) {
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Guest::connect(int port) {
     auto const channel = channel_;
     auto stream = co_await channel->connect(port, kMargin);
     co_return stream;
 }
 
-void Guest::on_egress(std::function<void(std::unique_ptr<GuestStream>)> handler) {
+void Guest::on_egress(std::function<void(std::unique_ptr<base::ByteStream>)> handler) {
     channel_->on_stream(std::move(handler));
 }
 

@@ -9,21 +9,12 @@ using base::errc;
 using base::error;
 using protocol::Kind;
 
-class ChannelStream final : public GuestStream {
+class ChannelStream final : public base::ByteStream {
   public:
     ChannelStream(std::shared_ptr<Channel::Impl> channel, std::shared_ptr<StreamState> state)
         : channel_(std::move(channel)), state_(std::move(state)) {}
 
-    ~ChannelStream() override {
-        auto const it = channel_->streams.find(state_->id);
-        if (it != channel_->streams.end() && it->second == state_) {
-            channel_->streams.erase(it);
-            if (!(state_->ended && state_->shut_sent))
-                channel_->push(channel_->fast, protocol::make_frame(Kind::close, state_->id, {}));
-        }
-        // Whoever still waits in a call on this stream wakes up with an error.
-        state_->break_off(error(errc::cancelled, "the stream was closed"));
-    }
+    ~ChannelStream() override { end(); }
 
     base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
         auto const channel = channel_;      // the stream object may go while this waits
@@ -81,7 +72,22 @@ class ChannelStream final : public GuestStream {
         channel_->push(channel_->fast, protocol::make_frame(Kind::shut, state_->id, {}));
     }
 
+    void close() override { end(); }
+
   private:
+    void end() {
+        auto const it = channel_->streams.find(state_->id);
+        if (it != channel_->streams.end() && it->second == state_) {
+            channel_->streams.erase(it);
+            if (!(state_->ended && state_->shut_sent))
+                channel_->push(channel_->fast, protocol::make_frame(Kind::close, state_->id, {}));
+        }
+        // Whoever still waits in a call on this stream wakes up with an error.
+        state_->received.clear();
+        state_->consumed = 0;
+        state_->break_off(error(errc::cancelled, "the stream was closed"));
+    }
+
     std::shared_ptr<Channel::Impl> channel_;
     std::shared_ptr<StreamState> state_;
 };
@@ -132,7 +138,7 @@ void Channel::Impl::on_stream_frame(protocol::Frame const& frame) {
     }
 }
 
-base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::Impl::open_stream(std::shared_ptr<Impl> self,
+base::Task<base::Result<std::unique_ptr<base::ByteStream>>> Channel::Impl::open_stream(std::shared_ptr<Impl> self,
                                                                                   base::Json request, std::string bytes,
                                                                                   base::milliseconds limit) {
     std::uint32_t id = 0;
@@ -147,7 +153,7 @@ base::Task<base::Result<std::unique_ptr<GuestStream>>> Channel::Impl::open_strea
     auto const it = self->streams.find(id);
     if (it == self->streams.end()) co_return error(errc::unavailable, "the connection inside was closed");
     auto const state = it->second;
-    co_return std::unique_ptr<GuestStream>(std::make_unique<ChannelStream>(self, state));
+    co_return std::unique_ptr<base::ByteStream>(std::make_unique<ChannelStream>(self, state));
 }
 
 }  // namespace sandbox

@@ -31,7 +31,7 @@ class HostProgram final : public Program {
     HostProgram(asio::io_context& io, pid_t pid, base::UniqueFd watch)
         : io_(io), pid_(pid), watch_(std::move(watch)) {}
 
-    std::unique_ptr<mcp::ByteStream> take_stream() override { return std::move(stream); }
+    std::unique_ptr<base::ByteStream> take_stream() override { return std::move(stream); }
     std::string where() const override { return "host, insecure: process " + std::to_string(pid_); }
     Result<sandbox::Usage> usage() const override {
         return base::error(base::errc::unavailable, "usage is known for sandboxes only");
@@ -51,7 +51,7 @@ class HostProgram final : public Program {
             co_await base::sleep_for(base::milliseconds(10));
     }
 
-    std::unique_ptr<mcp::ByteStream> stream;
+    std::unique_ptr<base::ByteStream> stream;
     std::shared_ptr<bool> over = std::make_shared<bool>(false);
 
   private:

@@ -24,7 +24,7 @@ class Program {
   public:
     virtual ~Program() = default;
     /// Once.
-    virtual std::unique_ptr<mcp::ByteStream> take_stream() = 0;
+    virtual std::unique_ptr<base::ByteStream> take_stream() = 0;
     /// For people: where it runs.
     virtual std::string where() const = 0;
     virtual Result<sandbox::Usage> usage() const = 0;

@@ -22,7 +22,7 @@ constexpr char const* kProcessId = "server";
 /// The way to the program's stdin and stdout, which outlives its sandbox while it sleeps.
 struct Pipe {
     explicit Pipe(asio::any_io_executor executor) : changed(std::move(executor)) {}
-    std::shared_ptr<sandbox::GuestStream> stream;  // shared with a read or write that is under way
+    std::shared_ptr<base::ByteStream> stream;  // shared with a read or write that is under way
     bool asleep = false, closed = false;
     int writing = 0;
     Signal changed;
@@ -38,7 +38,7 @@ struct Pipe {
 };
 
 /// The guest's stream as the client's.
-class GuestByteStream final : public mcp::ByteStream {
+class GuestByteStream final : public base::ByteStream {
   public:
     explicit GuestByteStream(std::shared_ptr<Pipe> pipe) : pipe_(std::move(pipe)) {}
     ~GuestByteStream() override { pipe_->close(); }
@@ -66,7 +66,7 @@ class GuestByteStream final : public mcp::ByteStream {
         } const writing(pipe->writing);
         co_return co_await stream->write(buffer);
     }
-    void close_write() override {
+    void shutdown_write() override {
         if (pipe_->asleep)
             pipe_->close();
         else if (pipe_->stream)
@@ -176,7 +176,7 @@ class SandboxProgram final : public Program {
           followed_(std::move(followed)),
           pipe(std::make_shared<Pipe>(pad.io.get_executor())) {}
 
-    std::unique_ptr<mcp::ByteStream> take_stream() override { return std::make_unique<GuestByteStream>(pipe); }
+    std::unique_ptr<base::ByteStream> take_stream() override { return std::make_unique<GuestByteStream>(pipe); }
     std::string where() const override {
         return followed_->sandbox ? "sandbox " + followed_->sandbox->slot_id() : "on disk";
     }

@@ -23,10 +23,11 @@ struct Wire {
     asio::steady_timer changed;
 };
 
-class WireStream final : public sandbox::GuestStream {
+class WireStream final : public base::ByteStream {
   public:
     explicit WireStream(std::shared_ptr<Wire> wire) : wire_(std::move(wire)) {}
-    ~WireStream() override {
+    ~WireStream() override { close(); }
+    void close() override {
         wire_->closed = true;
         wire_->changed.cancel();
     }

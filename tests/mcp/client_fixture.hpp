@@ -111,7 +111,7 @@ struct FakeServer {
     }
 
     asio::local::stream_protocol::socket socket;
-    std::unique_ptr<mcp::ByteStream> stream;
+    std::unique_ptr<base::ByteStream> stream;
     std::function<void(Json const&)> on_message;
     std::vector<Json> heard;
 

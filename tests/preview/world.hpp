@@ -24,7 +24,7 @@ struct FakeBackend final : preview::Backend {
         ~Up() override { --fake.leases; }
         bool restarted() const override { return fake.restarted; }
         std::uint64_t generation() const override { return fake.generation; }
-        Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(int port) override {
+        Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port) override {
             ++fake.connects;
             auto const at = fake.ports.find(port);
             if (at == fake.ports.end()) co_return base::error(base::errc::unavailable, "connection refused");

@@ -14,9 +14,9 @@ constexpr std::size_t kProcessesEnded = 1'000;
 constexpr std::size_t kTailsKept = 64;         // newest commands of one sandbox whose tails are kept
 
 /// Counts as use of its workspace while it is open.
-class CountedStream final : public sandbox::GuestStream {
+class CountedStream final : public base::ByteStream {
   public:
-    CountedStream(std::unique_ptr<sandbox::GuestStream> inner, std::shared_ptr<Workspace> w)
+    CountedStream(std::unique_ptr<base::ByteStream> inner, std::shared_ptr<Workspace> w)
         : inner_(std::move(inner)), workspace_(std::move(w)) {
         ++workspace_->streams;
     }
@@ -27,9 +27,10 @@ class CountedStream final : public sandbox::GuestStream {
     Task<Result<std::size_t>> read_some(asio::mutable_buffer buffer) override { return inner_->read_some(buffer); }
     Task<Status> write(asio::const_buffer bytes) override { return inner_->write(bytes); }
     void shutdown_write() override { inner_->shutdown_write(); }
+    void close() override { inner_->close(); }
 
   private:
-    std::unique_ptr<sandbox::GuestStream> inner_;
+    std::unique_ptr<base::ByteStream> inner_;
     std::shared_ptr<Workspace> workspace_;
 };
 
@@ -55,7 +56,7 @@ Status Workspaces::Impl::equip(Ptr const& w) {
     if (!policy) return policy.error();
     w->policy = std::make_shared<sandbox::EgressPolicy const>(std::move(*policy));
     std::weak_ptr<Workspace> const weak = w;
-    w->sandbox->guest().on_egress([this, weak](std::unique_ptr<sandbox::GuestStream> stream) {
+    w->sandbox->guest().on_egress([this, weak](std::unique_ptr<base::ByteStream> stream) {
         if (auto self = weak.lock()) {
             auto counted = std::make_unique<CountedStream>(std::move(stream), self);
             egress.serve(std::move(counted), self->record.id, self->policy);

@@ -1,5 +1,5 @@
 #pragma once
-#include <http/byte_stream.hpp>
+#include <base/byte_stream.hpp>
 #include <http/server.hpp>
 
 #include <deque>
@@ -31,7 +31,7 @@ struct ClientLimits {
 /// Threads: the I/O thread.
 class ClientConnection {
   public:
-    ClientConnection(std::unique_ptr<ByteStream> stream, ClientLimits limits = {});
+    ClientConnection(std::unique_ptr<base::ByteStream> stream, ClientLimits limits = {});
     ~ClientConnection();
 
     /// The head. Then, for a request with a body, `write`... and `finish`.
@@ -49,14 +49,14 @@ class ClientConnection {
     /// True once request and answer are complete and the server keeps the connection.
     bool reusable() const;
     /// After a 101: the stream, beginning with what came behind the head. The connection is void then.
-    std::unique_ptr<ByteStream> upgraded();
+    std::unique_ptr<base::ByteStream> upgraded();
     void close();
 
   private:
     struct Answer;
     base::Task<base::Result<std::size_t>> fill();
 
-    std::unique_ptr<ByteStream> stream_;
+    std::unique_ptr<base::ByteStream> stream_;
     ClientLimits limits_;
     std::unique_ptr<Answer> answer_;
     std::string method_;
@@ -69,7 +69,7 @@ class ClientConnection {
 /// is then found out without harm. Others get a connection of their own.
 class Client {
   public:
-    using Connect = std::function<base::Task<base::Result<std::unique_ptr<ByteStream>>>()>;
+    using Connect = std::function<base::Task<base::Result<std::unique_ptr<base::ByteStream>>>()>;
     struct Options {
         std::size_t max_idle = 64;
         base::milliseconds idle_limit{4'000};   ///< Node's servers close after 5 s

@@ -1,5 +1,5 @@
 #pragma once
-#include <http/byte_stream.hpp>
+#include <base/byte_stream.hpp>
 #include <http/server.hpp>
 
 namespace http {
@@ -25,7 +25,7 @@ class Exchange : public Reply {
     virtual RequestHead const& request() const = 0;
     /// Answers 101 with these fields (and "Connection: Upgrade"); the connection then carries the site's bytes until the
     /// handler ends. Only for a request of HTTP/1.1 without a body; errc::invalid otherwise.
-    virtual base::Task<base::Result<std::unique_ptr<ByteStream>>> upgrade(Fields) = 0;
+    virtual base::Task<base::Result<std::unique_ptr<base::ByteStream>>> upgrade(Fields) = 0;
     /// Ends the client's connection now, and cancels the handler. From outside the handler's coroutine.
     virtual void close() = 0;
 };

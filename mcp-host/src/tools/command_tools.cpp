@@ -136,7 +136,7 @@ Task<Result<sandbox::ProcessView>> CommandTools::run(std::shared_ptr<CommandTool
     co_return view;
 }
 
-void CommandTools::serve(std::unique_ptr<sandbox::GuestStream> stream) {
+void CommandTools::serve(std::unique_ptr<base::ByteStream> stream) {
     stream_ = std::move(stream);
     asio::co_spawn(executor_, read(shared_from_this()), asio::detached);
 }

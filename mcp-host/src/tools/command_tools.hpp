@@ -44,7 +44,7 @@ class CommandTools : public std::enable_shared_from_this<CommandTools> {
                                                              sandbox::Guest guest, sandbox::ProcessSpec spec);
 
     /// Answers what comes on the stream, once.
-    void serve(std::unique_ptr<sandbox::GuestStream> stream);
+    void serve(std::unique_ptr<base::ByteStream> stream);
     /// Closes the stream and cancels the calls under way. Idempotent.
     void end();
 
@@ -67,7 +67,7 @@ class CommandTools : public std::enable_shared_from_this<CommandTools> {
     asio::any_io_executor executor_;
     Grant grant_;
     std::shared_ptr<Quiet> caller_;
-    std::unique_ptr<sandbox::GuestStream> stream_;  // null once over
+    std::unique_ptr<base::ByteStream> stream_;  // null once over
     asio::steady_timer changed_;                    // never expires; cancelled when something did
     std::list<std::shared_ptr<asio::cancellation_signal>> under_way_;
     bool writing_ = false, over_ = false;

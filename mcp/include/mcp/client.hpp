@@ -1,5 +1,6 @@
 #pragma once
 #include <base/asio.hpp>
+#include <base/byte_stream.hpp>
 #include <base/ids.hpp>
 #include <base/result.hpp>
 #include <base/unique_fd.hpp>
@@ -19,22 +20,9 @@ namespace mcp {
 
 enum class Era { legacy, modern };  ///< initialize (2025-11-25 and before), per-request _meta (2026-07-28)
 
-/// A server's stdin and stdout. The implementation owns what carries them; a process that must be killed is
-/// its maker's.
-class ByteStream {
-  public:
-    virtual ~ByteStream() = default;  ///< closes both directions
-    /// 0 bytes is the end of the server's output. One read and one write at a time, each cancellable.
-    virtual Task<base::Result<std::size_t>> read_some(asio::mutable_buffer) = 0;
-    /// All of it; waits while the server does not read.
-    virtual Task<base::Status> write(asio::const_buffer) = 0;
-    virtual void close_write() = 0;  ///< end of the server's input: its sign to leave
-    virtual void close() = 0;  ///< a read or write in flight ends with an error, soon and not from inside
-};
-
 /// Over owned descriptors that can be polled (pipes, a socket; the two may be the same file): a plain child's
 /// ends.
-std::unique_ptr<ByteStream> descriptor_stream(asio::any_io_executor, base::UniqueFd from_server,
+std::unique_ptr<base::ByteStream> descriptor_stream(asio::any_io_executor, base::UniqueFd from_server,
                                               base::UniqueFd to_server);
 
 /// Why a request has no result. Exactly one of the two is the story:
@@ -192,7 +180,7 @@ struct ServerFacts {
 /// credentials).
 class Client {
   public:
-    Client(asio::io_context&, std::unique_ptr<ByteStream> lines, ClientOptions, ClientEvents&);
+    Client(asio::io_context&, std::unique_ptr<base::ByteStream> lines, ClientOptions, ClientEvents&);
     Client(asio::io_context&, HttpServer, ClientOptions, ClientEvents&);
     ~Client();  ///< ends everything at once; in-flight coroutines resume with errc::unavailable
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <base/asio.hpp>
 #include <base/result.hpp>
-#include <http/byte_stream.hpp>
+#include <base/byte_stream.hpp>
 
 #include <memory>
 #include <optional>
@@ -29,7 +29,7 @@ class Awake {
     virtual bool restarted() const = 0;            ///< it came back from its files, without its programs
     virtual std::uint64_t generation() const = 0;  ///< of its sandbox: connections end with it
     /// errc::unavailable: nothing listens there.
-    virtual base::Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(int port) = 0;
+    virtual base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port) = 0;
     virtual base::Task<base::Result<std::vector<Listener>>> listeners() = 0;
     /// The newest command that failed, within the last hours.
     virtual base::Task<std::optional<Crash>> last_crash() = 0;

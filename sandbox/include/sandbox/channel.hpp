@@ -31,12 +31,12 @@ class Channel {
     /// One request and its answer. Errors: the guest's own, errc::timed_out after `limit`, errc::unavailable when the
     /// channel failed or was closed, errc::busy when too much is queued, errc::cancelled.
     base::Task<base::Result<Reply>> call(base::Json request, std::string bytes, base::milliseconds limit);
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(int port, base::milliseconds limit);
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port, base::milliseconds limit);
     /// A request whose answer opens a stream.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> open_stream(base::Json request, std::string bytes,
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> open_stream(base::Json request, std::string bytes,
                                                                     base::milliseconds limit);
     /// For each stream that a program inside opens; without a handler they are closed.
-    void on_stream(std::function<void(std::unique_ptr<GuestStream>)> handler);
+    void on_stream(std::function<void(std::unique_ptr<base::ByteStream>)> handler);
     /// Called once, from the I/O context and never from inside a call, when the channel fails by itself (not by `close`).
     void on_failed(std::function<void(std::string reason)> handler);
 

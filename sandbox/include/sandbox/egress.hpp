@@ -50,7 +50,7 @@ class EgressProxy {
     ~EgressProxy();
     /// Serves one connection from inside until it ends. `policy` is shared so that a change reaches open workspaces; `told` hears
     /// what the audit hears.
-    void serve(std::unique_ptr<GuestStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy,
+    void serve(std::unique_ptr<base::ByteStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy,
                std::function<void(Record const&)> told = nullptr);
 
   private:

@@ -1,5 +1,6 @@
 #pragma once
 #include <base/asio.hpp>
+#include <base/byte_stream.hpp>
 #include <base/json.hpp>
 #include <base/result.hpp>
 
@@ -88,18 +89,6 @@ struct Renewal {
     bool forked = false;                           ///< a copy that shall not be taken for the original: new machine id
 };
 
-/// A byte stream through the channel: a TCP connection inside, one that a program inside opened to the proxy port, or a socket
-/// that a program was started with.
-class GuestStream {
-  public:
-    virtual ~GuestStream() = default;              ///< closes both directions
-    /// 0 bytes is end of file.
-    virtual base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer) = 0;
-    /// All of it; waits for credit from the guest.
-    virtual base::Task<base::Status> write(asio::const_buffer) = 0;
-    virtual void shutdown_write() = 0;
-};
-
 /// The typed calls to process 1 of a sandbox. Every call ends: with the guest's answer, errc::timed_out when it does not
 /// come within the call's own wait plus 10 s, or errc::unavailable when the sandbox died. Cancelling a call stops the
 /// waiting, never the process inside.
@@ -120,15 +109,15 @@ class Guest {
     base::Task<base::Result<ProcessView>> start(ProcessSpec spec);
     /// Starts a program whose stdin and stdout are the stream; what it writes to stderr is its output for `read`. `pty`,
     /// `stdin_bytes` and `wait` have no meaning here.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_stdio(ProcessSpec spec);
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> start_with_stdio(ProcessSpec spec);
     /// As `start`, but answers at once, with a stream that is the command's alone: descriptor kSideStream inside, which what it
     /// starts may inherit, and to which no name leads. `quiesce` and a new attachment end it for good.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> start_with_side_stream(ProcessSpec spec);
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> start_with_side_stream(ProcessSpec spec);
     /// What `start` answers: at the exit, or after `limit`.
     base::Task<base::Result<ProcessView>> wait(std::string id, base::milliseconds limit, std::size_t max_output);
     /// The stdin and stdout of a program that was started with them, anew: `quiesce` ends the stream, and not them. What the program wrote meanwhile
     /// comes first. errc::not_found when they are gone, or still have a stream.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> attach_stdio(std::string process);
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> attach_stdio(std::string process);
     /// Bytes from `offset` on; when there are none yet, waits up to `wait` for some or for the exit.
     base::Task<base::Result<ProcessView>> read(std::string id, std::uint64_t offset, std::size_t max,
                                                base::milliseconds wait);
@@ -157,9 +146,9 @@ class Guest {
     base::Task<base::Status> renew(Renewal renewal);
 
     /// Connects to a port that listens inside.
-    base::Task<base::Result<std::unique_ptr<GuestStream>>> connect(int port);
+    base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port);
     /// Called for each connection that a program inside opens to the proxy port (kProxyPort). Without a handler they are closed.
-    void on_egress(std::function<void(std::unique_ptr<GuestStream>)> handler);
+    void on_egress(std::function<void(std::unique_ptr<base::ByteStream>)> handler);
 
     static constexpr int kProxyPort = 3128;
     static constexpr int kSideStream = 3;

@@ -1,18 +1,18 @@
 #pragma once
-#include <http/byte_stream.hpp>
+#include <base/byte_stream.hpp>
 
 namespace testing_support {
 
 /// A TCP connection as the parts behind http see one.
-class SocketStream final : public http::ByteStream {
+class SocketStream final : public base::ByteStream {
   public:
     explicit SocketStream(asio::ip::tcp::socket socket) : socket_(std::move(socket)) {}
-    static base::Task<base::Result<std::unique_ptr<http::ByteStream>>> connect(std::uint16_t port) {
+    static base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(std::uint16_t port) {
         asio::ip::tcp::socket socket(co_await asio::this_coro::executor);
         asio::ip::tcp::endpoint const endpoint(asio::ip::make_address("127.0.0.1"), port);
         auto [ec] = co_await socket.async_connect(endpoint, base::as_tuple);
         if (ec) co_return base::error(base::errc::unavailable, "connect: " + ec.message());
-        std::unique_ptr<http::ByteStream> made = std::make_unique<SocketStream>(std::move(socket));
+        std::unique_ptr<base::ByteStream> made = std::make_unique<SocketStream>(std::move(socket));
         co_return made;
     }
     base::Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-// A connection from inside, in memory. The proxy holds the GuestStream; the test plays the program behind it.
+// A connection from inside, in memory. The proxy holds the base::ByteStream; the test plays the program behind it.
 namespace egress_test {
 
 struct Wire {
@@ -19,10 +19,11 @@ struct Wire {
     asio::steady_timer changed;
 };
 
-class FakeStream final : public sandbox::GuestStream {
+class FakeStream final : public base::ByteStream {
   public:
     explicit FakeStream(std::shared_ptr<Wire> wire) : wire_(std::move(wire)) {}
-    ~FakeStream() override {
+    ~FakeStream() override { close(); }
+    void close() override {
         wire_->closed = true;
         wire_->wake();
     }

@@ -118,8 +118,8 @@ TEST_CASE("calls and connections at the moment of sleep") {
     auto setup = SleepNode::setup();
     setup.egress = {"example.com"};
     REQUIRE(node.io.run(one->guest().configure(setup)));
-    std::vector<std::unique_ptr<sandbox::GuestStream>> relays;
-    one->guest().on_egress([&](std::unique_ptr<sandbox::GuestStream> s) { relays.push_back(std::move(s)); });
+    std::vector<std::unique_ptr<base::ByteStream>> relays;
+    one->guest().on_egress([&](std::unique_ptr<base::ByteStream> s) { relays.push_back(std::move(s)); });
     std::ofstream(node.volume() + "/workspace/client.py") << R"py(
 import socket, sys
 def dial():
@@ -147,7 +147,7 @@ print(s.recv(10).decode(), flush=True)
         renewed.egress = setup.egress;
         REQUIRE(node.io.run(woken->guest().configure(renewed)));
         relays.clear();
-        woken->guest().on_egress([&](std::unique_ptr<sandbox::GuestStream> s) { relays.push_back(std::move(s)); });
+        woken->guest().on_egress([&](std::unique_ptr<base::ByteStream> s) { relays.push_back(std::move(s)); });
         CHECK(node.listen(*woken, "client", seen, "end\n") == "end\n");
         REQUIRE(node.io.run(woken->guest().input("client", "\n", false)));
         REQUIRE(node.eventually([&] { return relays.size() == 1; }));

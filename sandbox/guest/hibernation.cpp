@@ -135,22 +135,4 @@ void renew_boot_id(std::string const& directory) {
     if (::mount(own.c_str(), kShown, nullptr, MS_BIND, nullptr) != 0) errno = 0;
 }
 
-void move_local_ports() {
-    constexpr char const* kRange = "/proc/sys/net/ipv4/ip_local_port_range";
-    constexpr int kLow = 16'000, kHigh = 65'535, kParts = 4, kPart = (kHigh + 1 - kLow) / kParts;    // gVisor's own range
-    int low = 0, high = 0;
-    if (std::sscanf(read_some(kRange, 64).c_str(), "%d %d", &low, &high) != 2) return;
-    int next = 0;                                                        // from all of it, at the start
-    if (low != kLow || high != kHigh) {
-        if ((low - kLow) % kPart != 0 || high != low + kPart - 1) return;     // somebody's own choice
-        next = ((low - kLow) / kPart + 1) % kParts;
-    }
-    low = kLow + next * kPart;
-    auto const text = std::to_string(low) + " " + std::to_string(low + kPart - 1);
-    int const fd = ::open(kRange, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    if (::write(fd, text.data(), text.size()) < 0) errno = 0;
-    ::close(fd);
-}
-
 }  // namespace guest

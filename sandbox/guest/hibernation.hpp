@@ -25,9 +25,4 @@ void announce(std::string const& directory, std::uint64_t generation, bool forke
 /// where that kernel is the machine's.
 void renew_boot_id(std::string const& directory);
 
-/// At the start and after each restore: programs that dial get their ports from the next quarter of the range. gVisor keys
-/// its initial sequence numbers anew at a restore, so a connection between two ports that one was closed between shortly
-/// before may start below the old one's numbers, and a listener drops it while the old one is in TIME_WAIT (a minute).
-void move_local_ports();
-
 }  // namespace guest

@@ -64,7 +64,6 @@ int main(int argc, char** argv) {
         guest::confine_commands(std::move(confinement));
         ::prctl(PR_SET_DUMPABLE, 0);
         write_small("/proc/self/oom_score_adj", "-1000", 5);
-        guest::move_local_ports();
     } else {
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     }

@@ -1,5 +1,6 @@
 #pragma once
 #include "link.hpp"
+#include "local_ports.hpp"
 #include "processes.hpp"
 #include "setup.hpp"
 #include "streams.hpp"
@@ -24,6 +25,7 @@ class Guest {
     Link link_;
     Streams streams_;
     Processes processes_;
+    LocalPorts local_ports_;
 };
 
 }  // namespace guest

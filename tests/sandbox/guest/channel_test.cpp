@@ -167,8 +167,8 @@ TEST_CASE("channel: a hostile guest fails its own channel, with a reason") {
     SUBCASE("JSON too deep") { g.call_and_say(reply("{\"a\":" + std::string(50, '[') + std::string(50, ']') + "}")); }
     SUBCASE("an id of ours for a stream") { g.call_and_say(protocol::make_frame(protocol::Kind::open, 7, {})); }
     SUBCASE("more than a stream's window") {
-        std::unique_ptr<sandbox::GuestStream> stream;
-        g.channel->on_stream([&](std::unique_ptr<sandbox::GuestStream> s) { stream = std::move(s); });
+        std::unique_ptr<base::ByteStream> stream;
+        g.channel->on_stream([&](std::unique_ptr<base::ByteStream> s) { stream = std::move(s); });
         auto const id = protocol::kGuestStreamBit | 5;
         g.say(protocol::make_frame(protocol::Kind::open, id, {}));
         std::string const part(protocol::kWindow / 8, 'x');

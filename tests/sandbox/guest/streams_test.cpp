@@ -3,11 +3,11 @@
 #include <doctest/doctest.h>
 
 using namespace guest_test;
-using sandbox::GuestStream;
+using base::ByteStream;
 
 namespace {
 
-base::Task<std::string> read_to_end(GuestStream& stream) {
+base::Task<std::string> read_to_end(base::ByteStream& stream) {
     std::string all;
     std::string chunk(10'000, '\0');
     for (;;) {
@@ -18,7 +18,7 @@ base::Task<std::string> read_to_end(GuestStream& stream) {
     }
 }
 
-base::Task<void> write_and_shut(GuestStream& stream, std::string bytes) {
+base::Task<void> write_and_shut(base::ByteStream& stream, std::string bytes) {
     (co_await stream.write(asio::buffer(bytes))).value();
     stream.shutdown_write();
 }
@@ -96,7 +96,7 @@ TEST_CASE("streams: connecting to a port inside") {
         };
         {
             auto stream = f.io.run(f.guest.connect(acceptor.local_endpoint().port())).value();
-            auto write = [](GuestStream& s) -> base::Task<void> {
+            auto write = [](base::ByteStream& s) -> base::Task<void> {
                 std::string const bytes = "last words";
                 (co_await s.write(asio::buffer(bytes))).value();
             };
@@ -121,8 +121,8 @@ TEST_CASE("streams: the proxy port") {
     setup.egress = {"example.com"};
 
     SUBCASE("a connection reaches the handler, and the answer the program") {
-        std::unique_ptr<GuestStream> stream;
-        f.guest.on_egress([&](std::unique_ptr<GuestStream> s) { stream = std::move(s); });
+        std::unique_ptr<base::ByteStream> stream;
+        f.guest.on_egress([&](std::unique_ptr<base::ByteStream> s) { stream = std::move(s); });
         f.io.run(f.guest.configure(setup)).value();
         auto s = f.spec("exec 3<>/dev/tcp/127.0.0.1/${HTTP_PROXY##*:}; echo question >&3; cat <&3", milliseconds(1));
         f.start(s).value();
@@ -245,7 +245,7 @@ TEST_CASE("streams: a command's own") {
     SUBCASE("is descriptor 3 of the command and of what it starts") {
         auto const s = f.spec("read line <&3; echo \"answer to $line\" >&3; bash -c 'echo from a child >&3'; exit 4");
         auto stream = start(s).value();
-        auto write = [](GuestStream& to) -> base::Task<void> {
+        auto write = [](base::ByteStream& to) -> base::Task<void> {
             std::string const bytes = "question\n";
             (co_await to.write(asio::buffer(bytes))).value();
         };

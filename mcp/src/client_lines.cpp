@@ -4,15 +4,18 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstring>
+
 namespace mcp {
 namespace {
 
-constexpr std::size_t kChunk = 64 * 1024;
+constexpr std::size_t kChunk = 64 * 1024, kKept = 1 << 20;
 constexpr base::milliseconds kLastWords{1'000};  // for the reader to find out why the writer cannot write
 
 class LinesLink final : public Link {
   public:
-    LinesLink(ClientCore& core, std::unique_ptr<ByteStream> stream)
+    LinesLink(ClientCore& core, std::unique_ptr<base::ByteStream> stream)
         : core_(core),
           stream_(std::move(stream)),
           more_(core.executor),
@@ -49,7 +52,7 @@ class LinesLink final : public Link {
                             std::chrono::duration_cast<base::milliseconds>(end - base::Clock::now()));
         };
         while (!over_ && (writing_ || !queue_.empty()) && left().count() > 0) co_await less_.wait(left());
-        stream_->close_write();
+        stream_->shutdown_write();
         while (!over_ && left().count() > 0) co_await ended_.wait(left());
     }
     bool http() const override { return false; }
@@ -77,32 +80,37 @@ class LinesLink final : public Link {
 
     /// Until it is over; says why.
     Task<std::string> read_lines(ClientCore& core) {
-        std::string buffer;
-        std::size_t begin = 0, searched = 0;
+        std::string buffer;  // its first `filled` bytes; the rest is room, written once and not for each read
+        std::size_t filled = 0, begin = 0, searched = 0;
         for (;;) {
-            for (auto end = buffer.find('\n', searched); end != buffer.npos; end = buffer.find('\n', begin)) {
-                auto line = std::string_view(buffer).substr(begin, end - begin);
+            for (;;) {
+                auto const all = std::string_view(buffer).substr(0, filled);
+                auto const end = all.find('\n', searched);
+                if (end == all.npos) break;
+                auto line = all.substr(begin, end - begin);
                 begin = searched = end + 1;
                 if (line.ends_with('\r')) line.remove_suffix(1);
                 auto const taken = line.empty() ? blank_line() : core.receive(line, nullptr);
                 if (!taken) co_return taken.error().context;
                 if (core.over) co_return core.reason;
             }
-            buffer.erase(0, begin);
+            filled -= begin;
+            std::memmove(buffer.data(), buffer.data() + begin, filled);
             begin = 0;
-            if (buffer.size() > core.options.max_message_bytes)
+            if (filled > core.options.max_message_bytes)
                 co_return "the server wrote a line of more than " +
                     std::to_string(core.options.max_message_bytes) + " bytes";
-            searched = buffer.size();
-            buffer.resize(searched + kChunk);
-            auto const space = asio::buffer(buffer.data() + searched, kChunk);
+            searched = filled;
+            if (filled == 0 && buffer.size() > kKept) buffer = {};  // one long message is no reason to keep its room
+            if (buffer.size() < filled + kChunk) buffer.resize(filled + std::max(filled, kChunk));
+            auto const space = asio::buffer(buffer.data() + filled, buffer.size() - filled);
             auto const got = co_await stream_->read_some(space);
-            buffer.resize(searched + (got ? *got : 0));
             if (!got) co_return "the server's output cannot be read: " + got.error().message();
+            filled += *got;
             if (*got == 0)
-                co_return buffer.empty()
-                    ? "the server ended its output"
-                    : "the server ended its output in the middle of a message: " + excerpt(buffer);
+                co_return filled == 0 ? "the server ended its output"
+                                      : "the server ended its output in the middle of a message: " +
+                                            excerpt(std::string_view(buffer).substr(0, filled));
         }
     }
 
@@ -139,7 +147,7 @@ class LinesLink final : public Link {
     }
 
     ClientCore& core_;  // owns us
-    std::unique_ptr<ByteStream> stream_;
+    std::unique_ptr<base::ByteStream> stream_;
     std::deque<std::string> queue_;
     std::size_t bytes_ = 0;
     int blanks_ = 0;
@@ -147,7 +155,7 @@ class LinesLink final : public Link {
     Wake more_, less_, ended_;
 };
 
-class DescriptorStream final : public ByteStream {
+class DescriptorStream final : public base::ByteStream {
   public:
     DescriptorStream(asio::any_io_executor executor, base::UniqueFd in, base::UniqueFd out)
         : in_(executor, in.release()), out_(executor, out.release()) {
@@ -166,7 +174,7 @@ class DescriptorStream final : public ByteStream {
         if (ec) co_return base::Error{ec, "write"};
         co_return base::Status();
     }
-    void close_write() override {
+    void shutdown_write() override {
         boost::system::error_code ignored;
         if (!out_.is_open()) return;
         ::shutdown(out_.native_handle(), SHUT_WR);  // a socket's other half may live on in `in_`
@@ -184,11 +192,11 @@ class DescriptorStream final : public ByteStream {
 
 }  // namespace
 
-std::unique_ptr<Link> lines_link(ClientCore& core, std::unique_ptr<ByteStream> stream) {
+std::unique_ptr<Link> lines_link(ClientCore& core, std::unique_ptr<base::ByteStream> stream) {
     return std::make_unique<LinesLink>(core, std::move(stream));
 }
 
-std::unique_ptr<ByteStream> descriptor_stream(asio::any_io_executor executor, base::UniqueFd from_server,
+std::unique_ptr<base::ByteStream> descriptor_stream(asio::any_io_executor executor, base::UniqueFd from_server,
                                               base::UniqueFd to_server) {
     return std::make_unique<DescriptorStream>(std::move(executor), std::move(from_server),
                                               std::move(to_server));

@@ -156,7 +156,9 @@ base::Status assemble_template(Spec const& spec, int user_namespace) {
     std::string const lower = "lower", root = kRoot;
     for (auto const& path : {lower, root})
         if (auto s = base::sys::mkdir(path, 0755); !s) return s;
-    if (auto s = mount_with_ids(spec.rootfs, lower, user_namespace, true); !s) return s;
+    // An overlay shows no mounts below its layers in any case, only what they cover. One that cannot have the sandbox's ids (a /proc
+    // that somebody mounted there) is no reason to fail.
+    if (auto s = mount_with_ids(spec.rootfs, lower, user_namespace, true, Below::left_out); !s) return s;
     // Mounted out here, an overlay notes what it hides and renames in attributes that nobody inside can write.
     if (auto s = mount("overlay", root, "overlay", MS_NODEV, kOverlay); !s) return s;
     return base::sys::umount(lower);

@@ -1,4 +1,9 @@
 #include "node_fixture.hpp"
+#include <base/syscalls.hpp>
+
+#include <sys/mount.h>
+
+#include <fstream>
 
 using namespace gvisor_test;
 
@@ -93,4 +98,46 @@ TEST_CASE("the host template") {
     CHECK(node.output_of(one, "ls /usr/bin/env && echo ok").find("ok") != std::string::npos);
     CHECK(node.output_of(one, "touch /usr/berth-canary || echo refused").find("refused") != std::string::npos);
     CHECK(node.output_of(one, "ls /etc/shadow || echo absent").find("absent") != std::string::npos);
+}
+
+namespace {
+
+/// A /proc and a file system of the host's, mounted below the root of a template.
+struct MountedUpon {
+    std::string const proc, other;
+
+    explicit MountedUpon(std::string const& rootfs) : proc(rootfs + "/proc"), other(rootfs + "/mounted") {
+        if (base::sys::mkdir(other, 0755)) std::ofstream(other + "/beneath") << "the template's";
+        (void)base::sys::mount("proc", proc, "proc", 0);
+        if (base::sys::mount("test", other, "tmpfs", 0, "mode=0755")) std::ofstream(other + "/above") << "the host's";
+    }
+    ~MountedUpon() {
+        for (auto const& path : {proc, other}) (void)base::sys::umount(path, MNT_DETACH);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a template with something mounted below its root") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node;
+    node.drop();
+    auto host = sandbox::make_host_template(node.options.directory);
+    REQUIRE_MESSAGE(host, (host ? "" : host.error().message()));
+    node.options.templates["host"] = *host;
+    node.open();
+    MountedUpon const upon(host->rootfs);
+    REQUIRE(std::filesystem::exists(upon.proc + "/1"));
+    REQUIRE(std::filesystem::exists(upon.other + "/above"));
+    auto taken = node.io.run(node.sandboxes->take("host", kRuntime));
+    REQUIRE_MESSAGE(taken, (taken ? "" : taken.error().message()));
+    auto& one = *taken->sandbox;
+    REQUIRE(node.configure(one));
+    CHECK(node.output_of(one, "cat /proc/1/comm") == "berth-guest\n");
+    // gVisor shows the tree as the host sees it, an overlay the template alone; neither lets anything be changed.
+    CHECK(node.output_of(one, "ls -A /mounted") == (kRuntime == sandbox::RuntimeKind::gvisor ? "above\n" : "beneath\n"));
+    node.output_of(one, "echo changed | tee /mounted/above /mounted/beneath");
+    CHECK(base::read_file(upon.other + "/above").value() == "the host's");
+    REQUIRE(base::sys::umount(upon.other, MNT_DETACH));
+    CHECK(base::read_file(upon.other + "/beneath").value() == "the template's");
 }

@@ -19,11 +19,12 @@ function why() {
 }
 
 /**
- * One server, one browser and one workspace with `files` for all tests of a file; `commands` run in its background.
- * `register` gets what they use, filled once the tests run: `call(tool, arguments)`, `link(port)`, `visitor()`, `shows(page, selector, text)`,
- * `edit(path, from, to)`, `workspace_id`.
+ * One server, one browser and one workspace with `files` for all tests of a file; `commands` run in its background. Without a
+ * `template` of its own (which `config` makes known) it has the packages of tests/e2e/browser, too. `register` gets what they use,
+ * filled once the tests run: `call(tool, arguments)`, `link(port)`, `visitor()`, `shows(page, selector, text)`, `edit(path, from, to)`,
+ * `workspace_id`.
  */
-export function browsing(files, commands, register) {
+export function browsing(files, commands, register, { config, template } = {}) {
     suite((berth) => {
         if (why()) {
             test('the whole file', { skip: why() }, () => {});
@@ -40,11 +41,11 @@ export function browsing(files, commands, register) {
             const { chromium: driver } = createRequire(join(packages, 'package.json'))('playwright-core');
             // Root cannot use Chromium's own sandbox. What it opens here is the tests' own.
             browser = await driver.launch({ executablePath: chromium, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
-            const all = Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,files,preview` } });
+            const all = Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,files,preview,lifecycle` } });
             with_.client = await v2(all, 'http', { pin: '2026-07-28' });
-            const { workspace_id } = await call('workspace_create', { files });
+            const { workspace_id } = await call('workspace_create', { files, ...(template && { template }) });
             // As an upload they would take longer than all tests together.
-            execFileSync('cp', ['-a', join(packages, 'node_modules'), join(volumeOf(berth().data, workspace_id), 'workspace')]);
+            if (!template) execFileSync('cp', ['-a', join(packages, 'node_modules'), join(volumeOf(berth().data, workspace_id), 'workspace')]);
             for (const command of commands) await call('run_command', { workspace_id, command, background: true });
             with_.workspace_id = workspace_id;
         });
@@ -72,5 +73,5 @@ export function browsing(files, commands, register) {
                 ([where, what]) => document.querySelector(where)?.textContent.includes(what), [selector, text], { timeout: 60_000 })
                 .catch((error) => { throw new Error(`${selector} never showed "${text}":\n${page.said.join('\n')}\n${error.message}`); }),
         }));
-    });
+    }, config);
 }

@@ -74,9 +74,20 @@ void Writer::put(ProcessRecord record) {
 }
 
 void Writer::audit(tables::AuditEntry entry) {
-    add_lazy([&](Lazy& lazy) {
-        if (lazy.audit.size() < kMaxLazy) lazy.audit.push_back(std::move(entry));
-    });
+    add_lazy([&](Lazy& lazy) { add(lazy, std::move(entry)); });
+}
+
+// What runs in a sandbox decides how often its entries come: a flood must leave room for everyone else's.
+void Writer::add(Lazy& lazy, tables::AuditEntry entry) {
+    if (lazy.trails.size() >= kMaxLazy && !lazy.trails.contains(entry.workspace)) return;
+    auto& trail = lazy.trails[entry.workspace];
+    trail.last_ms = entry.at_ms;
+    if (trail.kept >= kMaxTrail) {
+        ++trail.left_out;
+        return;
+    }
+    ++trail.kept;
+    lazy.audit.push_back(std::move(entry));
 }
 
 void Writer::stop(std::function<void()> stopped) {
@@ -167,6 +178,12 @@ Status Writer::apply(Lazy const& lazy) {
         if (auto s = tables::touch(*db_, id, active_ms); gone(s)) return s;
     for (auto const& entry : lazy.audit)
         if (auto s = tables::add(*db_, entry); gone(s)) return s;
+    for (auto const& [subject, trail] : lazy.trails) {
+        audited_ += static_cast<int>(trail.kept);
+        if (trail.left_out == 0) continue;
+        auto const count = base::dump(base::Json{{"entries", trail.left_out}});
+        if (auto s = tables::add(*db_, {trail.last_ms, subject, "more than is recorded", count}); gone(s)) return s;
+    }
     return {};
 }
 
@@ -187,15 +204,17 @@ void Writer::restore(Lazy&& old) {
             lazy_.processes.push_back(std::move(record));
         }
     }
-    for (auto& entry : newer.audit)
-        if (lazy_.audit.size() < kMaxLazy) lazy_.audit.push_back(std::move(entry));
+    for (auto& entry : newer.audit) add(lazy_, std::move(entry));
+    for (auto const& [subject, trail] : newer.trails)
+        if (auto const at = lazy_.trails.find(subject); at != lazy_.trails.end()) at->second.left_out += trail.left_out;
 }
 
 // A failed checkpoint loses nothing: the WAL is read back at the next start, and the next try comes soon.
 void Writer::maintain(bool idle) {
-    if (idle && Clock::now() >= prune_at_) {
+    if ((idle && Clock::now() >= prune_at_) || audited_ >= kPruneAfter) {
         (void)tables::prune(*db_);
         prune_at_ = Clock::now() + kPruneEvery;
+        audited_ = 0;
     }
     if (db_->wal_pages() >= (idle ? kIdleWalPages : kBusyWalPages)) (void)db_->checkpoint();
 }

@@ -39,6 +39,8 @@ class Writer {
   private:
     static constexpr std::size_t kMaxQueue = 4096;
     static constexpr std::size_t kMaxLazy = 16384;    ///< of each kind; beyond it the newest is lost
+    static constexpr std::size_t kMaxTrail = 64;      ///< audit entries of one subject in one commit; the rest is counted
+    static constexpr int kPruneAfter = 20'000;        ///< audit entries: then at once, however busy it is
     static constexpr int kBusyWalPages = 8192;        ///< 32 MiB: checkpoint even though requests wait
     static constexpr int kIdleWalPages = 64;          ///< less is not worth two flushes
     static constexpr std::size_t kMaxGroup = 512;
@@ -49,6 +51,11 @@ class Writer {
         std::vector<ProcessRecord> processes;
         std::map<std::string, std::size_t> process_at;    ///< index into `processes` by id
         std::vector<tables::AuditEntry> audit;
+        struct Trail {
+            std::size_t kept = 0, left_out = 0;
+            std::int64_t last_ms = 0;
+        };
+        std::map<std::string, Trail> trails;              ///< of each subject of `audit`
         bool empty() const { return touched.empty() && processes.empty() && audit.empty(); }
     };
 
@@ -56,12 +63,14 @@ class Writer {
     void transact(std::vector<Request>& group, Lazy& lazy);
     Status apply(Lazy const&);
     void restore(Lazy&&);
+    static void add(Lazy&, tables::AuditEntry);
     void maintain(bool idle);
     template <class Change>
     void add_lazy(Change);
 
     std::unique_ptr<Database> db_;    ///< used by the thread alone
     std::chrono::steady_clock::time_point prune_at_ = std::chrono::steady_clock::now();    ///< so is this
+    int audited_ = 0;                 ///< since the last pruning; and this
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Request> queue_;

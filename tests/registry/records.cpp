@@ -272,6 +272,30 @@ TEST_CASE("the audit trail and secrets") {
         CHECK(audit[1]["at_ms"].get<std::int64_t>() > 0);
         CHECK(w.io.run(w.registry->recent_audit("a", 1)).value().size() == 1);
     }
+    SUBCASE("a flood of one workspace's entries leaves those of others, and says how many it lost") {
+        w.registry->audit_lazy("b", "create", {{"n", 1}});
+        for (int i = 0; i < 100'000; ++i) w.registry->audit_lazy("a", "egress refused", {{"n", i}});
+        w.registry->audit_lazy("b", "delete", {{"n", 2}});
+        w.close();
+        w.open();
+        auto const other = w.io.run(w.registry->recent_audit("b", 10)).value();
+        REQUIRE(other.size() == 2);
+        CHECK(other[0]["what"] == "delete");
+        std::uint64_t told = 0;
+        auto const flood = w.io.run(w.registry->recent_audit("a", 100'000)).value();
+        for (auto const& e : flood) told += e["what"] == "egress refused" ? 1 : e["detail"]["entries"].get<std::uint64_t>();
+        CHECK(told == 100'000);
+        CHECK(flood.size() < 20'000);
+    }
+    SUBCASE("nobody's history grows without end, however busy the registry is, nor pushes out another's") {
+        w.registry->audit_lazy("b", "create", {});
+        for (int round = 0; round < 500; ++round) {
+            for (int i = 0; i < 64; ++i) w.registry->audit_lazy("a", "egress refused", {{"n", i}});
+            REQUIRE(ok(w.io.run(w.registry->insert_workspace(workspace("w" + std::to_string(round))))));    // takes them along
+        }
+        CHECK(w.io.run(w.registry->recent_audit("a", 100'000)).value().size() < 20'000);
+        CHECK(w.io.run(w.registry->recent_audit("b", 10)).value().size() == 1);
+    }
     SUBCASE("a secret is made once and kept") {
         auto const first = w.io.run(w.registry->secret("seal", 32)).value();
         CHECK(first.size() == 32);

@@ -140,6 +140,7 @@ Task<Result<Readiness>> Previews::look(std::string owner, std::string workspace,
 Task<Result<Visit>> Previews::visit(Link const& link, std::string path, base::milliseconds limit) {
     auto const impl = impl_;
     if (!impl->names) co_return error(errc::unavailable, "this server has no listener for previews");
+    if (!plain_path(path)) co_return error(errc::invalid, "path: expected one such as /items?page=2");
     http::RequestHead head;
     head.verb = http::Verb::get;
     head.method = "GET";
@@ -173,8 +174,11 @@ Task<Result<Sight>> Previews::see(Browser& browser, Link const& link, std::strin
     errand.port = impl->names->port;
     errand.tls = impl->names->secure();
     errand.picture = picture;
-    errand.url = impl->names->scheme + "://" + host + path;
-    if (!link.token.empty()) errand.url += (path.find('?') == path.npos ? "?" : "&") + std::string(kLinkParameter) + "=" + link.token;
+    auto const fragment = path.substr(std::min(path.find('#'), path.size()));
+    path.resize(path.size() - fragment.size());
+    if (!plain_path(path)) co_return error(errc::invalid, "path: expected one such as /items?page=2");
+    if (!link.token.empty()) path += (path.find('?') == path.npos ? "?" : "&") + std::string(kLinkParameter) + "=" + link.token;
+    errand.url = impl->names->scheme + "://" + host + path + fragment;
     // Pages reach whatever their workspace serves, as they do for other visitors, and nobody else's previews, also public ones.
     errand.site.serves = [impl, workspace = link.workspace](std::string_view name) { return impl->workspace_of(name) == workspace; };
     errand.site.handler = [impl](http::Exchange& x) { return impl->handle(x); };

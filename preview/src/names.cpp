@@ -6,6 +6,8 @@
 namespace preview {
 namespace {
 
+constexpr std::size_t kMaxPath = 4096;
+
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 bool lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -30,6 +32,14 @@ std::optional<int> port_number(std::string_view text) {
 }
 
 }  // namespace
+
+bool plain_path(std::string_view path) {
+    return path.starts_with('/') && path.size() <= kMaxPath &&
+           std::none_of(path.begin(), path.end(), [](char c) {
+               return static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f ||
+                      c == '#';
+           });
+}
 
 base::Result<Names> Names::parse_url(std::string_view url) {
     auto const bad = base::error(base::errc::invalid,

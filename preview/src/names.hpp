@@ -16,6 +16,9 @@ struct Name {
     bool operator==(Name const&) const = default;
 };
 
+/// Whether it can go into a request as it stands: begins with "/", visible ASCII, no fragment, at most 4096 bytes.
+bool plain_path(std::string_view path);
+
 /// Where previews are reached: "https://preview.example.com:8443" puts port 80 of workspace ws-x at
 /// https://80-ws-x.preview.example.com:8443. Pure.
 struct Names {

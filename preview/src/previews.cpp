@@ -10,17 +10,9 @@ using base::errc;
 using base::error;
 
 constexpr int kRelayPort = 3128;  // the egress proxy's own (sandbox::Guest::kProxyPort)
-constexpr std::size_t kMaxRules = 16, kMaxPath = 4096;
+constexpr std::size_t kMaxRules = 16;
 constexpr std::chrono::seconds kPassLife{60};
 constexpr int kMaxPreviews = 64;  // of one workspace
-
-bool plain_path(std::string_view path) {
-    return path.starts_with('/') && path.size() <= kMaxPath &&
-           std::none_of(path.begin(), path.end(), [](char c) {
-               return static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f ||
-                      c == '#';
-           });
-}
 
 Status check_port(int port) {
     if (port < 1 || port > 65535) return error(errc::invalid, "port: expected 1 to 65535");

@@ -28,6 +28,7 @@ const pages = {
     '/flood': page('<h1>Flood</h1><script>setInterval(() => { for (let i = 0; i < 1000; i++) console.error("x".repeat(10000)); }, 0);</script>'),
     '/popups': page('<h1>Popups</h1><script>for (let i = 0; i < 50; i++) open("/fine?" + i); setInterval(() => open("/fine"), 5);</script>'),
     '/huge': page('<h1>Huge</h1>' + '<p>a paragraph of a very long page</p>'.repeat(200000)),
+    '/routes': page('<h1></h1><script>document.querySelector("h1").textContent = "at " + location.hash;</script>', 'Routes'),
     '/secret': page('<h1>Secret</h1>'),
 };
 http.createServer((req, res) => {
@@ -228,6 +229,29 @@ suite((berth) => {
             assert.equal(next.structured.loaded, true);
         });
     }
+
+    test('a path with a fragment: the program is asked without it, the page has it', limit, async () => {
+        const { check } = await work();
+        const { structured } = await check('/routes#/settings', { screenshot: false });
+        assert.equal(structured.status_code, 200);
+        assert.match(structured.text, /at #\/settings/);
+    });
+
+    test('checks that nobody waits for any more leave their places to others', limit, async () => {
+        const { client, workspace_id, check } = await work();
+        for (let round = 0; round < 3; round++) {
+            const away = new AbortController();
+            const gone = Array.from({ length: 4 }, () => client.call('preview_check', { workspace_id, port: 3000, path: '/fine' }, { signal: away.signal })
+                .catch(() => 'gone'));
+            await pause(300);
+            away.abort();
+            await Promise.all(gone);
+        }
+        const look = () => client.call('preview_check', { workspace_id, port: 3000, path: '/fine', screenshot: false });
+        while ((await look()).structured.browser !== 'chromium') await pause(100);      // the server hears of the last ones a little later
+        const titles = await Promise.all([1, 2, 3].map(async () => (await check('/fine', { screenshot: false })).structured.title));
+        assert.deepEqual(titles, ['Fine', 'Fine', 'Fine']);
+    });
 
     test('several at once wait for each other; no browser stays behind', limit, async () => {
         const { check } = await work();

@@ -297,4 +297,6 @@ TEST_CASE("looking at a port, and at a page as a visitor") {
     CHECK(visit.status == 200);
     CHECK(visit.body == "GET /hello ");
     CHECK(w.app.last.fields.count("Berth-Preview-Token") == 0);
+    for (auto const* path : {"/#/settings", "/a b", "no/slash", "/line\r\nHost: other"})
+        CHECK(base::is(w.io.run(w.previews->visit(link, path, base::milliseconds(5'000))).error(), base::errc::invalid));
 }

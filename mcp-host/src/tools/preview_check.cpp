@@ -61,17 +61,18 @@ struct Fetched {
 };
 Task<base::Result<Fetched>> fetch(Tools& t, preview::Link const& link, std::string path) {
     Fetched out;
-    out.path = std::move(path);
     for (int hop = 0; hop <= kMaxHops; ++hop) {
-        auto visited = co_await t.previews.visit(link, out.path, kVisitLimit);
+        auto visited = co_await t.previews.visit(link, path, kVisitLimit);
+        if (!visited && hop > 0 && base::is(visited.error(), base::errc::invalid)) break;  // leads nowhere
         if (!visited) co_return visited.error();
         out.visit = std::move(*visited);
+        out.path = path;
         if (out.visit.status < 300 || out.visit.status > 399 || out.visit.location.empty()) break;
         auto next = out.visit.location;
         if (next.starts_with(link.origin + "/")) next = next.substr(link.origin.size());
         if (!next.starts_with('/') || next.starts_with("//"))
             break;  // to another server: for the visitor to decide
-        out.path = next.substr(0, next.find('#'));
+        path = next.substr(0, next.find('#'));
     }
     co_return out;
 }
@@ -161,6 +162,11 @@ mcp::Tool preview_check_tool(Tools& t) {
             auto const port = static_cast<int>(a.integer("port", 0));
             auto path = a.string("path", "/");
             if (!path.starts_with('/')) path.insert(0, "/");
+            std::string fragment;  // is the browser's alone
+            if (auto const hash = path.find('#'); hash != path.npos) {
+                fragment = path.substr(hash);
+                path.resize(hash);
+            }
             // Access of its own for a moment; what others were given stays as it is.
             auto made = co_await t.previews.pass(call.caller().principal, a.string("workspace_id"), port);
             auto const link = value_of(std::move(made));
@@ -187,8 +193,9 @@ mcp::Tool preview_check_tool(Tools& t) {
             } else if (!t.browser.there()) {
                 none = "no browser: install chromium; status and title come without it";
             } else {
-                auto seen =
-                    co_await t.previews.see(t.browser, link, fetched.path, a.boolean("screenshot", true));
+                bool const picture_too = a.boolean("screenshot", true);
+                auto const page_path = fetched.path + fragment;
+                auto seen = co_await t.previews.see(t.browser, link, page_path, picture_too);
                 if (seen) {
                     add_sight(*seen, link.origin, out, text);
                     picture = std::move(seen->picture);

@@ -81,6 +81,9 @@ base::Task<base::Status> Browser::Impl::turn() {
         waiting.push_back(timer);
         (void)co_await timer->async_wait(base::as_tuple);
         std::erase(waiting, timer);
+        auto const state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none)
+            co_return error(errc::cancelled, "nobody waits for the page any more");
     }
     if (stopped) co_return error(errc::unavailable, "the server is stopping");
     co_return base::Status();
@@ -106,7 +109,8 @@ base::Task<base::Result<Sight>> Browser::Impl::visit(Looking& looking, Errand co
     auto const tools = looking.tools;
     auto version = co_await tools->call("Browser.getVersion", base::Json::object(), kStart);
     if (!version) co_return version.error();
-    looking.version = version->is_object() ? version->value("product", "") : "";
+    if (auto const product = version->find("product"); product != version->end() && product->is_string())
+        looking.version = product->get<std::string>();
     if (only_version) co_return Sight();
     PageVisit page(*tools, origin_of(errand.url));
     co_return co_await page.look(errand.url, errand.picture);
@@ -121,7 +125,13 @@ base::Task<void> Browser::Impl::take(std::shared_ptr<Impl> self, std::shared_ptr
     } else {
         looking->tools = DevTools::open(self->io, std::move(opened->wire));
         if (looking->given_up) looking->tools->close();
-        auto seen = co_await self->visit(*looking, errand, std::move(opened->listener), only_version);
+        base::Result<Sight> seen = error(errc::unavailable, "the page could not be looked at");
+        try {
+            auto visiting = self->visit(*looking, errand, std::move(opened->listener), only_version);
+            seen = co_await std::move(visiting);
+        } catch (std::exception const& e) {  // whatever a browser sends that a page has taken over: the next look goes on
+            seen = error(errc::unavailable, std::string("the browser said what it should not: ") + e.what());
+        }
         looking->tools->close();
         co_await self->jail.close();
         if (seen)
@@ -137,12 +147,12 @@ base::Task<void> Browser::Impl::take(std::shared_ptr<Impl> self, std::shared_ptr
 base::Task<base::Result<std::shared_ptr<Looking>>> Browser::Impl::run(Errand errand, bool only_version) {
     auto const self = shared_from_this();
     if (options.program.empty()) co_return error(errc::unavailable, "no browser: install chromium");
+    co_await asio::this_coro::throw_if_cancelled(false);
     auto mine = co_await turn();
     if (!mine) co_return mine.error();
     auto const looking = current = std::make_shared<Looking>(io);
     auto task = take(self, looking, std::move(errand), only_version);
     asio::co_spawn(io, std::move(task), asio::detached);
-    co_await asio::this_coro::throw_if_cancelled(false);
     while (!looking->result) {
         (void)co_await looking->done.async_wait(base::as_tuple);
         auto const state = co_await asio::this_coro::cancellation_state;

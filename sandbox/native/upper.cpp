@@ -1,17 +1,22 @@
 #include "upper.hpp"
 
 #include <fcntl.h>
+#include <fts.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
+#include <cstring>
+#include <functional>
+#include <memory>
 #include <vector>
 
 namespace sandbox::native {
 
 namespace {
+
+constexpr std::size_t kMaxPath = 4'000;  // PATH_MAX, and tar's own "./"
 
 base::Status run_tar(std::vector<std::string> words) {
     words.insert(words.begin(), "tar");
@@ -34,6 +39,27 @@ base::Status run_tar(std::vector<std::string> words) {
         "tar ended with status " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : -1));
 }
 
+/// `visit` for the directory and each name below it. By fts, which goes from directory to directory: paths may be longer than a
+/// system call takes. Links are not followed.
+base::Status each_below(std::string directory, int more, std::function<base::Status(FTSENT const&)> const& visit) {
+    char* const roots[] = {directory.data(), nullptr};
+    std::unique_ptr<FTS, int (*)(FTS*)> const walk(::fts_open(roots, FTS_PHYSICAL | more, nullptr), ::fts_close);
+    if (!walk) return base::errno_error("read " + directory);
+    for (;;) {
+        errno = 0;
+        FTSENT* const entry = ::fts_read(walk.get());
+        if (!entry) break;
+        if (entry->fts_info == FTS_DP) continue;
+        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS) {
+            errno = entry->fts_errno;
+            return base::errno_error(std::string("read ") + entry->fts_path);
+        }
+        if (auto s = visit(*entry); !s) return s;
+    }
+    if (errno != 0) return base::errno_error("read " + directory);
+    return {};
+}
+
 base::Status move_owner(std::string const& path, std::uint32_t first, std::uint32_t wanted,
                         std::uint32_t count) {
     struct stat st {};
@@ -53,6 +79,13 @@ base::Status move_owner(std::string const& path, std::uint32_t first, std::uint3
 }  // namespace
 
 base::Status pack_upper(std::string const& directory, std::string const& archive) {
+    // tar reads what it could not write again.
+    auto s = each_below(directory, FTS_NOSTAT, [&](FTSENT const& entry) -> base::Status {
+        if (std::strlen(entry.fts_path) <= directory.size() + kMaxPath) return {};
+        return base::error(base::errc::invalid, "a path of more than " + std::to_string(kMaxPath) + " bytes, below " +
+                                                    std::string(entry.fts_path + directory.size(), 100));
+    });
+    if (!s) return s;
     return run_tar({"--create", "--file", archive, "--directory", directory, "--numeric-owner", "--sparse",
                     "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "."});
 }
@@ -64,15 +97,8 @@ base::Status unpack_upper(std::string const& archive, std::string const& directo
         !s)
         return s;
     if (first == wanted) return {};
-    if (auto s = move_owner(directory, first, wanted, count); !s) return s;
-    std::error_code ec;
-    // Links are not followed (std::filesystem::directory_options). A file of several names would be moved
-    // once and then left.
-    for (std::filesystem::recursive_directory_iterator it(directory, ec), end; !ec && it != end;
-         it.increment(ec))
-        if (auto s = move_owner(it->path(), first, wanted, count); !s) return s;
-    if (ec) return base::Error{ec, "read " + directory};
-    return {};
+    // A file of several names would be moved once and then left.
+    return each_below(directory, 0, [&](FTSENT const& entry) { return move_owner(entry.fts_accpath, first, wanted, count); });
 }
 
 }  // namespace sandbox::native

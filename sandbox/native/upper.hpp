@@ -10,7 +10,8 @@ namespace sandbox::native {
 // one archive, with the attributes and the devices of number 0 by which an overlay notes what is hidden and
 // renamed. By GNU tar, which knows all of them, and holes.
 
-/// `directory` into the new file `archive`. Nobody may write there meanwhile.
+/// `directory` into the new file `archive`. Nobody may write there meanwhile. errc::invalid: a path in it is longer than 4000
+/// bytes, which tar would not bring back.
 base::Status pack_upper(std::string const& directory, std::string const& archive);
 /// Back, into an empty directory, with the owners' ids moved from the range at `first` to the one at
 /// `wanted`.

@@ -69,15 +69,27 @@ constexpr std::size_t kMaxErrors = 3, kMaxWords = 400;
 // Called errors, and none: what a root without CAP_SYS_RESOURCE lacks, and a machine without iptables.
 constexpr char const* kNoMatter[] = {"RLIMIT_NOFILE for self", "tables-"};
 
-// userns-*.img: CRIU's mark of an image, of this kind of one, the length of the entry, and the entry.
-constexpr std::uint32_t kImageMagic = 0x54564319, kUserNamespaceMagic = 0x55474906;
+// An image: CRIU's mark of one, that of its kind, and entries, each after its length (criu/include/magic.h).
+constexpr std::uint32_t kImageMagic = 0x54564319, kUserNamespaceMagic = 0x55474906, kPageMapMagic = 0x56084025;
+constexpr std::size_t kMagics = 8, kLength = 4;
 
 constexpr unsigned kDumpableField = 15;          // of images/mm.proto
+namespace page_map {                             // images/pagemap.proto: the head, then what follows it
+enum { pages_file = 1 };
+enum { pages_to_4_1 = 2, flags = 4, pages = 5 };    // 0 in the first where the second is
+constexpr std::uint64_t kPresent = 1 << 2;       // in the file, and not in that of an earlier save
+}
 
 std::string word(std::uint32_t value) {
     std::string out;
     for (int i = 0; i < 4; ++i) out.push_back(static_cast<char>(value >> 8 * i));
     return out;
+}
+
+std::uint32_t word_at(std::string_view bytes, std::size_t at) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 4; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+    return value;
 }
 
 struct Response {
@@ -258,16 +270,37 @@ std::string user_namespace_image(std::uint32_t first, std::uint32_t count) {
 }
 
 std::string dumpable_memory_image(std::string image) {
-    constexpr std::size_t kLength = 8, kEntry = 12;
+    constexpr std::size_t kEntry = kMagics + kLength;
     if (image.size() < kEntry) return image;
-    std::uint32_t length = 0;
-    for (std::size_t i = 4; i-- > 0;) length = length << 8 | static_cast<unsigned char>(image[kLength + i]);
+    auto const length = word_at(image, kMagics);
     if (length != image.size() - kEntry) return image;
     // Of a field that comes twice the last one holds.
     wire::Message more;
     more.number(kDumpableField, 1);
-    image.replace(kLength, 4, word(length + static_cast<std::uint32_t>(more.bytes().size())));
+    image.replace(kMagics, kLength, word(length + static_cast<std::uint32_t>(more.bytes().size())));
     return image + more.bytes();
+}
+
+std::optional<Pages> pages_of(std::string_view image) {
+    if (image.size() < kMagics || word_at(image, 0) != kImageMagic || word_at(image, 4) != kPageMapMagic) return std::nullopt;
+    static auto const page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    std::optional<Pages> out;
+    for (auto rest = image.substr(kMagics); !rest.empty();) {
+        if (rest.size() < kLength || rest.size() - kLength < word_at(rest, 0)) return std::nullopt;
+        auto const entry = rest.substr(kLength, word_at(rest, 0));
+        rest.remove_prefix(kLength + entry.size());
+        std::uint64_t file = 0, count = 0, flags = 0;
+        wire::Reader reader(entry);
+        for (wire::Field field; reader.next(field);) {
+            if (field.number == page_map::pages_file) file = field.value;
+            if (field.number == page_map::pages || field.number == page_map::pages_to_4_1) count = std::max(count, field.value);
+            if (field.number == page_map::flags) flags = field.value;
+        }
+        if (!reader.sound()) return std::nullopt;
+        if (!out) out = Pages{file, 0};
+        else if (flags & page_map::kPresent) out->bytes += count * page;
+    }
+    return out;
 }
 
 }  // namespace sandbox::native::criu

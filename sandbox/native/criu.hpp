@@ -4,8 +4,11 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sandbox::native::criu {
@@ -69,5 +72,13 @@ std::string user_namespace_image(std::uint32_t first, std::uint32_t count);
 /// CRIU, which saves it next time with the rights of the sandbox's user namespace, may not look at one that denies it. Commands may not
 /// all the same: they lack capabilities that process 1 has (ptrace(2), access mode checking). What is no such image stays as it is.
 std::string dumpable_memory_image(std::string image);
+
+/// What a `pagemap-*.img` counts on.
+struct Pages {
+    std::uint64_t file = 0;    ///< pages-<file>.img
+    std::uint64_t bytes = 0;   ///< as many it has at least
+};
+/// Nothing for what is no such image, or one that is cut: CRIU finds that itself.
+std::optional<Pages> pages_of(std::string_view image);
 
 }  // namespace sandbox::native::criu

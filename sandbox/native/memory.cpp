@@ -162,6 +162,23 @@ base::Status show_images(std::string const& images, std::string const& here, int
     return cover(here, kFirstMemory, criu::dumpable_memory_image(*memory));
 }
 
+// CRIU waits for pages that are missing, as if they were still to come.
+base::Status has_all_pages(std::string const& images) {
+    std::error_code ec;
+    for (std::filesystem::directory_iterator it(images, ec), end; !ec && it != end; it.increment(ec)) {
+        if (!it->path().filename().string().starts_with("pagemap-")) continue;
+        auto const image = base::read_file(it->path(), kMaxMemoryImage);
+        auto const pages = image ? criu::pages_of(*image) : std::nullopt;
+        if (!pages || pages->bytes == 0) continue;
+        auto const name = "pages-" + std::to_string(pages->file) + ".img";
+        std::error_code none;
+        auto const size = std::filesystem::file_size(images + "/" + name, none);
+        if (none) return base::Error{none, name};
+        if (size < pages->bytes) return base::error(base::errc::corrupt, name + " is cut");
+    }
+    return {};
+}
+
 }  // namespace
 
 base::Status save(Spec const& spec, Order const& order, criu::Ended& how) {
@@ -220,6 +237,7 @@ base::Status save(Spec const& spec, Order const& order, criu::Ended& how) {
 base::Status load(Spec const& spec, Order const& order, criu::Loaded const& loaded) {
     auto const facts = read_facts(order.images);
     if (!facts) return facts.error();
+    if (auto s = has_all_pages(order.images); !s) return s;
     if (auto s = mount_memory(spec); !s) return s;
     if (auto s = unpack_upper(order.images + kUpper, spec.directory + "/upper/up", facts->first_id,
                               spec.first_id, Spec::kIds);

@@ -6,6 +6,7 @@
 #include <wire.hpp>
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -129,6 +130,24 @@ TEST_CASE("an image of memory whose process denies being looked at is made to al
     CHECK(fields.at(15).back().value == 1);
     CHECK(criu::dumpable_memory_image("short") == "short");
     CHECK(criu::dumpable_memory_image(image + "x") == image + "x");
+}
+
+TEST_CASE("an image of what is mapped says how much its file of pages has to hold") {
+    auto const entry = [](wire::Message const& m) { return std::string(1, static_cast<char>(m.bytes().size())) + std::string(3, '\0') + m.bytes(); };
+    std::string const magics("\x19\x43\x56\x54\x25\x40\x08\x56", 8);
+    wire::Message head, present, lazy, absent;
+    head.number(1, 7);
+    present.number(1, 0x400000).number(2, 3).number(4, 4);
+    lazy.number(1, 0x500000).number(2, 0).number(4, 4 | 2).number(5, 2);    // as of CRIU 4.2
+    absent.number(1, 0x600000).number(2, 50).number(4, 1);
+    auto const whole = magics + entry(head) + entry(present) + entry(lazy) + entry(absent);
+    auto const pages = criu::pages_of(whole);
+    REQUIRE(pages);
+    CHECK(pages->file == 7);
+    CHECK(pages->bytes == 5 * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
+    CHECK(criu::pages_of(magics + entry(head)).value().bytes == 0);
+    for (auto const& none : {std::string(), magics, magics.substr(4) + whole.substr(4), whole.substr(0, whole.size() - 1), whole + "x"})
+        CHECK_FALSE(criu::pages_of(none));
 }
 
 TEST_CASE("a CRIU that came with its libraries is started by its own loader, and by no script") {

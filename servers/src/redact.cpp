@@ -82,6 +82,8 @@ Redactor::Redactor(config::ServerEntry const& entry) {
         add(name, space == text.npos || text.size() - space < 9 ? text : text.substr(space + 1));
     }
     add("oauth.clientSecret", entry.oauth.client_secret.value.reveal());
+    for (auto const& [name, value] : entry.outside)
+        if (value.sensitive) add(name.starts_with("file:") ? "file" : name, value.value.reveal());  // not where it lies
     sort();
 }
 

@@ -244,7 +244,7 @@ Task<Status> SandboxProgram::sleep() {
     ref.generation = ++sleeps_;
     auto draft = co_await pad_.images->begin(ref, used ? used->memory_bytes : entry_.sandbox.memory_bytes);
     if (!draft) co_return draft.error();
-    draft->confidential = !entry_.env.empty();  // which is in its memory
+    draft->confidential = entry_.is_confidential();
     line->asleep = f->sleeping = true;
     auto keep = [&](sandbox::Checkpointed const& done) -> Task<Result<sandbox::AfterKeep>> {
         auto published = co_await pad_.images->publish(*draft, done.facts);

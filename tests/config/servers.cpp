@@ -21,6 +21,9 @@ config::ServerVariables variables() {
         if (name == "GH_TOKEN") return "ghp_0123456789";
         if (name == "EMPTY") return "";
         if (name == "NESTED") return "${GH_TOKEN}";
+        if (name == "HOOK") return "https://x.example/s/a1b2c3d4e5f6a7b8/mcp";
+        if (name == "SITE") return "https://x.example/v1/mcp";
+        if (name == "HOOK_PATH") return "/home/me/hooks";
         return std::nullopt;
     };
     out.file = [](std::string const& path) -> base::Result<std::string> {
@@ -161,6 +164,21 @@ TEST_CASE("servers.json") {
             CHECK_MESSAGE(e.env.at(name).sensitive, name);
         for (auto const* name : {"ROOT", "PLAIN", "SITE"}) CHECK_MESSAGE(!e.env.at(name).sensitive, name);
         CHECK(e.env.at("B").value.reveal() == "two words");
+    }
+    SUBCASE("knows what came from outside in arguments, commands and addresses, and that it makes memory confidential") {
+        auto const e = one(
+            R"({"command": "${NESTED}", "args": ["--key", "x-${env:GH_TOKEN}", "${file:/run/secrets/x}", "${userHome}", "${NO:-otherwise}"],
+            "sandbox": {"filesystem": {"allowRead": ["${HOOK_PATH}"]}}})");
+        REQUIRE(e.problem == "");
+        REQUIRE(e.outside.size() == 3);
+        CHECK(e.outside.at("GH_TOKEN").value.reveal() == "ghp_0123456789");
+        CHECK(e.outside.at("file:/run/secrets/x").value.reveal() == "from a file");
+        for (auto const& [name, value] : e.outside) CHECK_MESSAGE(value.sensitive, name);
+        CHECK(e.is_confidential());
+        CHECK_FALSE(one(R"({"command": "${userHome}/x", "args": ["${NO:-y}"]})").is_confidential());
+        CHECK(one(R"({"command": "a", "env": {"B": "c"}})").is_confidential());
+        CHECK(one(R"({"url": "${HOOK}"})").outside.at("HOOK").sensitive);
+        CHECK_FALSE(one(R"({"url": "${SITE}"})").outside.at("SITE").sensitive);
     }
     SUBCASE("takes the spellings of other programs") {
         auto const e = one(

@@ -2,9 +2,10 @@
 // nowhere but in their server, and neighbours that go on as if a bad server were not there.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { askable, settled, state, until } from './lib/community.mjs';
@@ -13,9 +14,14 @@ import { HttpClient } from './lib/wire.mjs';
 
 const fixtures = join(dirname(fileURLToPath(import.meta.url)), 'fixtures');
 const random = () => Math.random().toString(36).slice(2);
-// One that JSON has to escape, one of several lines, as keys are, and one of a server that sleeps on disk.
+// One that JSON has to escape, one of several lines, as keys are, and two of servers that sleep on disk: of these, one is an
+// argument, from a file.
 const secrets = { leaky: `s3cret "of" leaky\\${random()}${random()}`, key: `-----BEGIN KEY-----\n${random()}${random()}\n${random()}${random()}\n-----END KEY-----`,
-    sleeper: `dr3am-${random()}${random()}` };
+    sleeper: `dr3am-${random()}${random()}`, argued: `sa1d-${random()}${random()}` };
+const kept = mkdtempSync(join(tmpdir(), 'berth-secret-'));
+writeFileSync(join(kept, 'argued'), `${secrets.argued}\n`, { mode: 0o600 });
+after(() => rmSync(kept, { recursive: true }));
+const asleep = { idle: 'hibernate', idleTimeoutMs: 2000 };
 const entry = (script, args, more) => ({
     command: 'node', args: [join(fixtures, script), ...args], callTimeoutMs: 5000, restartDelay: 50, maxRestarts: 0, ...more,
     sandbox: { filesystem: { allowRead: [fixtures] }, memoryMb: 256 },
@@ -24,7 +30,8 @@ const leaky = (more) => entry('leaky_server.mjs', [], more);
 const bad = ['crash', 'hang', 'lie', 'garbage', 'flood'];
 const servers = {
     ...Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name,
-        leaky({ env: { API_TOKEN: secret }, ...name === 'sleeper' && { idle: 'hibernate', idleTimeoutMs: 2000 } })])),
+        leaky({ env: { API_TOKEN: secret }, ...name === 'sleeper' && asleep })])),
+    argued: entry('leaky_server.mjs', [`\${file:${join(kept, 'argued')}}`], asleep),
     few: leaky({ env: { API_TOKEN: 'nothing secret' }, maxConcurrentCalls: 2 }),
     seldom: leaky({ env: { API_TOKEN: 'nothing secret' }, callsPerMinute: 3 }),
     small: leaky({ env: { API_TOKEN: 'nothing secret' }, maxResultKb: 4 }),
@@ -164,7 +171,8 @@ suite((berth) => {
     test('secrets are nowhere but in their server', { timeout: 120_000 }, async (t) => {
         const heard = [];
         const hear = (where, value) => heard.push([where, typeof value === 'string' ? value : JSON.stringify(value)]);
-        await berth().tool('call_tool', { tool: 'sleeper__hold', arguments: { ms: 1 } });    // it has gone to sleep meanwhile
+        const sleepers = ['sleeper', 'argued'];
+        for (const one of sleepers) await berth().tool('call_tool', { tool: `${one}__hold`, arguments: { ms: 1 } });    // they have gone to sleep meanwhile
         for (const server of Object.keys(secrets).reverse()) assert.equal((await settled(berth(), server)).state, 'ready');
         for (const era of ['modern', 'legacy']) {
             const asked = (params) => { hear('a question', params); return { action: 'accept', content: {} }; };
@@ -215,10 +223,12 @@ suite((berth) => {
             bytes += heard.slice(before).reduce((sum, [, text]) => sum + text.length, 0);
             return heard.slice(before);
         };
-        await until('it sleeps', async () => (await berth().tool('server_status', { server: 'sleeper' })).memory === 'on disk');
-        const asleep = look('while one sleeps').filter(([where]) => memory(where.split(' ', 1)[0]));
-        assert.ok(asleep.reduce((sum, [, text]) => sum + text.length, 0) > 1 << 20, 'its memory is on disk');
-        await berth().tool('call_tool', { tool: 'sleeper__hold', arguments: { ms: 1 } });
+        for (const server of sleepers) {
+            await until('it sleeps', async () => (await berth().tool('server_status', { server })).memory === 'on disk');
+        }
+        const dreams = look('while two sleep').filter(([where]) => memory(where.split(' ', 1)[0]));
+        assert.ok(dreams.reduce((sum, [, text]) => sum + text.length, 0) > 1 << 20, 'their memory is on disk');
+        for (const one of sleepers) await berth().tool('call_tool', { tool: `${one}__hold`, arguments: { ms: 1 } });
         look('after its wake');
         t.diagnostic(`${heard.length - files} answers and messages, ${files} files and processes of ${bytes} bytes`);
         const shapes = (secret) => [secret, JSON.stringify(secret).slice(1, -1), JSON.stringify(JSON.stringify(secret).slice(1, -1)).slice(1, -1),

@@ -70,5 +70,22 @@ TEST_CASE("known secrets") {
         CHECK(servers::Redactor(keyed).text("?k=a%20b%26c%3D%22d%22%2Fe&x") == "?k=[redacted: KEY]&x");
         CHECK(of_key.text("-----BEGIN KEY-----") == "-----BEGIN KEY-----");
     }
+    SUBCASE("are those of arguments and addresses too, by ${...} from outside the file") {
+        config::ServerVariables from;
+        from.environment = [](std::string const& name) -> std::optional<std::string> {
+            return name == "GH_TOKEN" ? "ghp_0123456789" : name == "ROOT" ? "/home/me/project" : "short";
+        };
+        from.file = [](std::string const&) -> base::Result<std::string> { return std::string("filed-and-secret\n"); };
+        auto const file = config::parse_servers(
+            R"({"mcpServers": {"a": {"command": "x", "args": ["--token=${GH_TOKEN}", "${ROOT}", "${OTHER}", "${file:/run/secrets/x}",
+                "${NONE:-otherwise}"]}, "u": {"url": "https://x.example/mcp?key=${env:GH_TOKEN}"}}})",
+            "servers.json", from);
+        REQUIRE(file.has_value());
+        servers::Redactor const of_arguments(file->servers[0]), of_address(file->servers[1]);
+        CHECK(of_arguments.text("--token=ghp_0123456789 filed-and-secret") == "--token=[redacted: GH_TOKEN] [redacted: file]");
+        CHECK(of_arguments.text(base::base64_encode("ghp_0123456789")).find("[redacted: GH_TOKEN]") != std::string::npos);
+        CHECK(of_arguments.text("/home/me/project/a is short") == "/home/me/project/a is short");
+        CHECK(of_address.text("GET /mcp?key=ghp_0123456789") == "GET /mcp?key=[redacted: GH_TOKEN]");
+    }
     SUBCASE("are not what stands in every path") { CHECK(redactor.text("/workspace/a") == "/workspace/a"); }
 }

@@ -34,6 +34,8 @@ struct ServerEntry {
     std::vector<std::string> notes;  ///< what was accepted but has no effect here
     std::vector<std::string> files;      ///< whose contents its values asked for: ${file:...} and envFile
     std::vector<std::string> variables;  ///< of berth's environment that its values asked for
+    /// What `${...}` brought into the server's values from outside the file, by variable, file:PATH or input:ID.
+    std::map<std::string, HiddenValue> outside;
     bool disabled = false;
 
     Kind kind = Kind::stdio;
@@ -58,6 +60,8 @@ struct ServerEntry {
     } oauth;
     /// An address without a credential of its own.
     bool may_log_in() const;
+    /// Its memory can hold what is nobody else's to read.
+    bool is_confidential() const { return !env.empty() || !outside.empty(); }
 
     Isolation isolation = Isolation::sandbox;
     struct Sandbox {

@@ -37,6 +37,27 @@ std::string upper(std::string text) {
     return text;
 }
 
+/// As keys and tokens are made, and few words.
+bool like_token(std::string_view text) {
+    bool letter = false, digit = false;
+    for (char const c : text) {
+        if (c == ' ' || c == '/' || c == ',') return false;
+        letter |= std::isalpha(static_cast<unsigned char>(c)) != 0;
+        digit |= std::isdigit(static_cast<unsigned char>(c)) != 0;
+    }
+    return text.size() >= 16 && letter && digit;
+}
+
+/// An address that is a key itself, by a part of its path or its query.
+bool keyed_address(std::string_view after_scheme) {
+    for (auto at = after_scheme.find_first_of("/?"); at < after_scheme.size();) {
+        auto const end = std::min(after_scheme.find_first_of("/?&=#", at + 1), after_scheme.size());
+        if (like_token(after_scheme.substr(at + 1, end - at - 1))) return true;
+        at = end;
+    }
+    return false;
+}
+
 /// Whether a value has to be taken out of what a server sends: not everything in an environment is secret,
 /// and hiding
 /// "/workspace" in each answer would make them useless.
@@ -48,15 +69,9 @@ bool looks_sensitive(std::string const& name, std::string const& value, bool fro
         if (big.find(word) != big.npos) return true;
     auto const at = value.find("://");
     if (at != value.npos && value.find('@', at) != value.npos) return true;  // scheme://user:password@host
-    if (value[0] == '/' || at != value.npos) return false;
-    if (from_outside) return true;
-    bool letter = false, digit = false;
-    for (char const c : value) {
-        if (c == ' ' || c == '/' || c == ',') return false;
-        letter |= std::isalpha(static_cast<unsigned char>(c)) != 0;
-        digit |= std::isdigit(static_cast<unsigned char>(c)) != 0;
-    }
-    return value.size() >= 16 && letter && digit;
+    if (value[0] == '/') return false;
+    if (at != value.npos) return from_outside && keyed_address(std::string_view(value).substr(at + 3));
+    return from_outside || like_token(value);
 }
 
 std::string nearest_key(std::string const& key) {
@@ -231,6 +246,10 @@ std::string EntryReader::text(JsonNode const& node, std::string const& key) {
         mistake(node.line, key, "expected at most 64 KiB without a NUL");
         return {};
     }
+    // What only berth reads never reaches the server, and paths and hosts that it may use stand in its answers.
+    if (!key.starts_with("sandbox.") && !key.starts_with("tools"))
+        for (auto const& [name, value] : expanded.values)
+            entry.outside[name] = {base::Secret(value), looks_sensitive(name, value, true)};
     return expanded.text;
 }
 

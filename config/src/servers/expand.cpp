@@ -22,8 +22,9 @@ bool variable_name(std::string_view name) {
     return true;
 }
 
-/// The value of what stands between the braces, or nothing and a problem.
-std::optional<std::string> look_up(std::string const& what, Scope const& scope, std::string& problem) {
+/// The value of what stands between the braces, or nothing and a problem. `from` gets the name of where it was found
+/// outside the file.
+std::optional<std::string> look_up(std::string const& what, Scope const& scope, std::string& from, std::string& problem) {
     auto const variable = [&](std::string const& name) { return scope.variables.environment(name); };
     if (what == "userHome") return variable("HOME").value_or("/root");
     if (what == "pathSeparator" || what == "/") return "/";
@@ -36,11 +37,15 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
             return std::nullopt;
         }
         while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
+        from = what;
         return *text;
     }
     if (what.starts_with("input:")) {
         auto const id = what.substr(6);
-        if (auto const given = variable("BERTH_INPUT_" + id)) return given;
+        if (auto const given = variable("BERTH_INPUT_" + id)) {
+            from = what;
+            return given;
+        }
         auto const it = scope.inputs.find(id);
         if (it != scope.inputs.end() && !it->second.empty()) return it->second;
         problem = it == scope.inputs.end()
@@ -61,7 +66,10 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
         return std::nullopt;
     }
     auto found = variable(name);
-    if (found && !(otherwise && found->empty())) return found;
+    if (found && !(otherwise && found->empty())) {
+        from = name;
+        return found;
+    }
     if (otherwise) return otherwise;
     problem = "the environment variable " + name + " to be set where berth runs, or ${" + name + ":-default}";
     return std::nullopt;
@@ -100,9 +108,11 @@ Expanded expand(std::string const& text, Scope const& scope) {
             out.text += text[at++];
             continue;
         }
-        auto const value = look_up(what, scope, out.problem);
+        std::string from;
+        auto const value = look_up(what, scope, from, out.problem);
         if (!value) return out;
         out.text += *value;
+        if (!from.empty()) out.values[from] = *value;
         bool const harmless = what == "userHome" || what == "pathSeparator" || what == "/" ||
                               what.starts_with("workspaceFolder");
         out.from_outside |= !harmless;

@@ -16,6 +16,7 @@ struct Scope {
 struct Expanded {
     std::string text;
     bool from_outside = false;  ///< a variable, a file or an input stands in it
+    std::map<std::string, std::string> values;  ///< of those, by name, but defaults, which stand in the file
     std::string problem;        ///< "" or what could not be found
 };
 

@@ -218,9 +218,11 @@ TEST_CASE("servers.json") {
 
 TEST_CASE("how an entry logs in") {
     SUBCASE("is said in the spellings of other programs") {
-        for (auto const* login : {R"("oauth": {"clientId": "c", "clientSecret": "s3cr3t-s3cr3t", "scopes": ["a", "b"]})",
-                                  R"("oauth": {"client_id": "c", "client_secret": "s3cr3t-s3cr3t", "scope": "a b"})",
-                                  R"("auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "s3cr3t-s3cr3t", "scopes": ["a", "b"]})"}) {
+        for (auto const* login :
+             {R"("oauth": {"clientId": "c", "clientSecret": "s3cr3t-s3cr3t", "issuer": "https://i.example", "scopes": ["a", "b"]})",
+              R"("oauth": {"client_id": "c", "client_secret": "s3cr3t-s3cr3t", "issuer": "https://i.example", "scope": "a b"})",
+              R"("auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "s3cr3t-s3cr3t", "scopes": ["a", "b"]},
+                 "oauth": {"issuer": "https://i.example"})"}) {
             INFO(login);
             auto const entry = one(std::string(R"({"url": "https://x.example/mcp", )") + login + "}");
             CHECK(entry.problem == "");
@@ -247,6 +249,22 @@ TEST_CASE("how an entry logs in") {
         CHECK(with(R"({"scopes": ["a\"b"]})").find("visible ASCII") != std::string::npos);
         CHECK(with(R"({"callbackPort": 70000})").find("65535") != std::string::npos);
         CHECK(with(R"("yes")").find("true or false") != std::string::npos);
+    }
+    SUBCASE("names who is shown the secret, which the server's own metadata would otherwise choose") {
+        auto const named = R"("clientId": "c", "clientSecret": "s3cr3t-s3cr3t", "issuer": "https://i.example"})";
+        auto const open = R"("clientId": "c", "clientSecret": "s3cr3t-s3cr3t"})";
+        auto const with = [](std::string const& oauth) {
+            return problem("{\"url\": \"https://x.example/mcp\",\n\"oauth\": " + oauth + "}");
+        };
+        for (std::string const grant : {R"({"grant": "client_credentials", )", "{"}) {
+            CHECK(with(grant + named) == "");
+            CHECK(with(grant + open) ==
+                  "servers.json:2: x.oauth.clientSecret: expected oauth.issuer beside it, the one authorization server that is "
+                  "shown the secret: for example \"issuer\": \"https://login.example.com\"");
+        }
+        CHECK(with(R"({"clientId": "c"})") == "");
+        CHECK(problem(R"({"url": "https://x.example/mcp", "auth": {"CLIENT_ID": "c", "CLIENT_SECRET": "s3cr3t"}})")
+                  .find("oauth.issuer") != std::string::npos);
     }
     SUBCASE("makes it another server") {
         auto const print = [](std::string const& oauth) {

@@ -12,7 +12,7 @@ import { suite } from './lib/suite.mjs';
 const guarded = await Guarded.start();
 after(() => guarded.stop());
 
-const robot = { grant: 'client_credentials', clientId: 'robot', clientSecret: 'robot-secret-robot-secret' };
+const robot = { grant: 'client_credentials', clientId: 'robot', clientSecret: 'robot-secret-robot-secret', issuer: guarded.origin };
 const subjects = {
     mail: { url: guarded.url },
     robot: { url: guarded.url, oauth: robot },

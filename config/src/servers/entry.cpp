@@ -129,6 +129,11 @@ void check_login(EntryReader& r, JsonNode const& node) {
     }
     if (o.client_credentials && (o.client_id.empty() || o.client_secret.value.reveal().empty()))
         r.mistake(line, "oauth.grant", "expected clientId and clientSecret beside client_credentials");
+    // Else the server's own metadata would say who is shown the secret.
+    if (!o.client_secret.value.reveal().empty() && o.issuer.empty())
+        r.mistake(line, "oauth.clientSecret",
+                  "expected oauth.issuer beside it, the one authorization server that is shown the secret: for example "
+                  "\"issuer\": \"https://login.example.com\"");
     if (!o.client_metadata_url.empty() && !o.client_metadata_url.starts_with("https://"))
         r.mistake(line, "oauth.clientMetadataUrl", "expected an address that begins with https://");
     if (at && at->is(JsonNode::Kind::object) && o.enabled && !e.may_log_in())

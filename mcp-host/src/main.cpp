@@ -1,4 +1,5 @@
 #include "commands/commands.hpp"
+#include "terminal.hpp"
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -98,6 +99,7 @@ void raise_limits() {
 
 int main(int argc, char** argv) {
     spdlog::set_default_logger(spdlog::stderr_color_mt("berth"));
+    host::log_plainly();
     ::signal(SIGPIPE, SIG_IGN);
     // What is private is made so by name. An operator's own umask would hide directories of a sandbox's root from its users.
     ::umask(022);

@@ -1,8 +1,8 @@
 // Servers reached by URL that want OAuth: the state until somebody logged in, the operator's command, renewal without
 // anybody, and what ends a login. Nothing of a token is shown anywhere.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { binary } from './lib/berth.mjs';
@@ -152,6 +152,32 @@ suite((berth) => {
         return { status, said };
     };
     const everGiven = [];
+
+    test('what others write moves nothing on the operator\'s terminal', async () => {
+        const printed = (said) => assert.doesNotMatch(said, /[^\P{Cc}\n]/u, JSON.stringify(said));
+        guarded.excuse = 'no\x1b[2J\nLogged in';
+        const refused = await login('mail', browse);
+        assert.equal(refused.status, 1, refused.said);
+        assert.match(refused.said, /gave no token \(HTTP 400, no\?\[2J\?Logged in\)/);
+        guarded.excuse = undefined;
+        guarded.name = 'good\x1b]0;owned\x07\u009b2J';
+        const done = await login('mail', browse);
+        assert.equal(done.status, 0, done.said);
+        assert.match(done.said, /Logged in: good\?\]0;owned\?\?2J offers 3 tools/);
+        guarded.name = 'guarded';
+        await taken();
+        const theirs = join(berth().directory, 'theirs.json'), ours = join(berth().directory, 'ours.json');
+        writeFileSync(theirs, JSON.stringify({ mcpServers: {
+            'x\x1b[1A': { command: 'x' }, y: { command: 'uvx', args: ['/home/\x1b[2J'], timeout: 'soon\x1b[2J', 'key\x1b[2J': 1 },
+            z: { command: 'uvx', args: ['/home/\x1b[2J'], 'key\x1b[2J': 1, sandbox: { filesystem: { allowRead: ['/srv/\x1b[2J'] } } } } }));
+        for (const args of [['import', theirs], ['check']]) {
+            const { stdout, stderr } = spawnSync(binary, ['servers', ...args, '--servers', ours], { encoding: 'utf8' });
+            assert.match(stdout, /\?\[2J/, stderr);
+            printed(stdout + stderr);
+        }
+        printed(refused.said + done.said);
+        printed(berth().log);
+    });
 
     test('logout where nothing can be revoked, or not now, forgets the login and says what is still good', async () => {
         for (const [set, status, words] of [[() => { guarded.revokes = false; }, 0, /offers no revocation/], [() => { guarded.away = true; }, 1, /may still be good: .*503/]]) {

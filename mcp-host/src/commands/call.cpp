@@ -1,7 +1,10 @@
+#include "../terminal.hpp"
 #include "commands.hpp"
 
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -67,10 +70,14 @@ int tool(Options const& o) {
     if (!parsed || !parsed->is_object()) return fail("the server answered: " + text.substr(0, 400));
     if (parsed->contains("error")) return fail((*parsed)["error"].value("message", "error"));
     auto const& result = (*parsed)["result"];
+    auto const show = [](std::string const& answered) {
+        // A program that reads it gets it as it is.
+        std::printf("%s\n", (::isatty(STDOUT_FILENO) ? plain_lines(answered) : answered).c_str());
+    };
     if (result.contains("structuredContent") && !result.value("isError", false))
-        std::printf("%s\n", result["structuredContent"].dump(2).c_str());
+        show(result["structuredContent"].dump(2));
     else
-        for (auto const& block : result["content"]) std::printf("%s\n", block.value("text", "").c_str());
+        for (auto const& block : result["content"]) show(block.value("text", ""));
     return result.value("isError", false) ? 1 : 0;
 }
 

@@ -35,7 +35,7 @@ int servers_login(Options const&);
 int servers_logout(Options const&);
 int doctor(Options const&, config::Settings const&);
 
-/// "berth: LINE" on stderr, and the exit status of a failure.
+/// "berth: LINE" on stderr, made plain, and the exit status of a failure.
 int fail(std::string const& line);
 std::string beside_us(char const* program);
 EngineOptions engine_options(Options const&, config::Settings);

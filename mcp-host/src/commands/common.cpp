@@ -1,3 +1,4 @@
+#include "../terminal.hpp"
 #include "commands.hpp"
 
 #include <cstdio>
@@ -10,7 +11,7 @@ std::string beside_us(char const* program) {
 }
 
 int fail(std::string const& line) {
-    std::fprintf(stderr, "berth: %s\n", line.c_str());
+    std::fprintf(stderr, "berth: %s\n", plain(line).c_str());
     return 1;
 }
 

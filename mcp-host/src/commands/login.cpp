@@ -1,3 +1,4 @@
+#include "../terminal.hpp"
 #include "commands.hpp"
 #include <base/syscalls.hpp>
 #include <base/timeout.hpp>
@@ -57,7 +58,7 @@ class Terminal final : public servers::Browser {
         answer_.clear();
         std::printf("Open this address in a browser:\n\n    %s\n\nWaiting for it to come back to %s.\nIf its last page cannot "
                     "be loaded, because the browser runs on another machine, paste the address of that page here.\n",
-                    url.c_str(), back_.c_str());
+                    plain(url).c_str(), back_.c_str());
         std::fflush(stdout);
         if (!pasting_) asio::co_spawn(io_, listen_to_terminal(), asio::detached);
         came_.expires_after(kPatience);
@@ -191,7 +192,7 @@ int servers_login(Options const& o) {
         co_await terminal->stop();
         if (done) {
             std::printf("Logged in: %s offers %zu tools. A running berth takes it up by itself.\n",
-                        done->name.empty() ? name.c_str() : done->name.c_str(), done->tools);
+                        plain(done->name.empty() ? name : done->name).c_str(), done->tools);
             co_return 0;
         }
         co_return fail(done.error().message());

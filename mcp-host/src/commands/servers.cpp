@@ -1,3 +1,4 @@
+#include "../terminal.hpp"
 #include "commands.hpp"
 #include <base/files.hpp>
 #include <base/json.hpp>
@@ -23,12 +24,8 @@ std::string catalogue_directory() {
     return {};
 }
 
-/// Somebody else's text cannot move the terminal's cursor over what stands above it.
-std::string plain(std::string text) {
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    return text;
-}
+/// A line on stdout. Most of these name what somebody else wrote.
+void say(std::string const& line) { std::printf("%s\n", plain(line).c_str()); }
 
 /// Imported files are often somebody else's: what an entry asks for is shown, and running outside any sandbox has to
 /// be asked for. One with a mistake may hide that wish, so that it counts when the file speaks of it at all. Gives the
@@ -40,13 +37,12 @@ base::Result<std::set<std::string>> look_through(std::string const& other, std::
     bool const spoken_of = other.find("insecure") != other.npos || other.find("\\u") != other.npos;
     for (auto const& entry : file->servers) {
         auto const show = [&](char const* what, std::vector<std::string> const& all) {
-            for (auto const& one : all) std::printf("%s: asks %s %s\n", entry.name.c_str(), what, plain(one).c_str());
+            for (auto const& one : all) say(entry.name + ": asks " + what + " " + one);
         };
         bool const outside = entry.isolation == config::ServerEntry::Isolation::host_insecure ||
                              (!entry.problem.empty() && spoken_of);
         if (outside && !insecure) {
-            std::printf("%s: left out, it would run outside any sandbox (isolation: host-insecure); --insecure takes it\n",
-                        entry.name.c_str());
+            say(entry.name + ": left out, it would run outside any sandbox (isolation: host-insecure); --insecure takes it");
             left_out.insert(entry.name);
             continue;
         }
@@ -100,23 +96,21 @@ int merge(Options const& o, std::string const& other, std::string const& name, b
     std::vector<std::string> taken, skipped;
     auto merged = config::merge_servers(ours, other, name, taken, skipped, *left_out);
     if (!merged) return fail(merged.error().message());
-    for (auto const& server : skipped) std::printf("%s: already there, left as it is\n", server.c_str());
+    for (auto const& server : skipped) say(server + ": already there, left as it is");
     if (!taken.empty())
         if (auto s = base::replace_file(path, *merged, 0600); !s) return fail(s.error().message());
-    for (auto const& server : taken) std::printf("%s: added to %s\n", server.c_str(), path.c_str());
+    for (auto const& server : taken) say(server + ": added to " + path);
     if (taken.empty()) return left_out->empty() ? 0 : 1;
     auto const file = config::load_servers(path, config::process_variables());
     if (!file) return fail(file.error().message());
     for (auto const& entry : file->servers) {
         if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
-        if (!entry.problem.empty()) std::printf("%s\n", entry.problem.c_str());
+        if (!entry.problem.empty()) say(entry.problem);
         auto const found = doubts(entry);
-        for (auto const& doubt : found) std::printf("%s: %s\n", entry.name.c_str(), doubt.c_str());
+        for (auto const& doubt : found) say(entry.name + ": " + doubt);
         if (entry.problem.empty() && entry.kind == config::ServerEntry::Kind::stdio &&
             entry.sandbox.allowed_domains.empty() && found.empty())
-            std::printf(
-                "%s: has no network; name the hosts that it needs in sandbox.network.allowedDomains\n",
-                entry.name.c_str());
+            say(entry.name + ": has no network; name the hosts that it needs in sandbox.network.allowedDomains");
     }
     return 0;
 }
@@ -127,21 +121,19 @@ int check(Options const& o) {
     int wrong = 0;
     for (auto const& entry : file->servers) {
         if (!entry.problem.empty()) {
-            std::printf("%s\n", entry.problem.c_str());
+            say(entry.problem);
             ++wrong;
             continue;
         }
-        for (auto const& note : entry.notes) std::printf("%s\n", note.c_str());
-        for (auto const& doubt : doubts(entry)) std::printf("%s: %s\n", entry.name.c_str(), doubt.c_str());
+        for (auto const& note : entry.notes) say(note);
+        for (auto const& doubt : doubts(entry)) say(entry.name + ": " + doubt);
         char const* how = entry.disabled                                   ? "disabled"
                           : entry.kind != config::ServerEntry::Kind::stdio ? "remote"
                           : entry.isolation == config::ServerEntry::Isolation::sandbox
                               ? "in a sandbox"
                               : "on the host, insecure";
-        std::printf("%s: good, %s%s\n", entry.name.c_str(), how,
-                    entry.kind == config::ServerEntry::Kind::stdio && entry.sandbox.allowed_domains.empty()
-                        ? ", no network"
-                        : "");
+        bool const offline = entry.kind == config::ServerEntry::Kind::stdio && entry.sandbox.allowed_domains.empty();
+        say(entry.name + ": good, " + how + (offline ? ", no network" : ""));
     }
     return wrong == 0 ? 0 : 1;
 }
@@ -180,7 +172,7 @@ int add(Options const& o) {
     if (!entry) return fail("no entry of the catalogue is named " + name + ": see berth servers catalogue");
     base::Json const wrapped{{"mcpServers", {{name, entry->value("entry", base::Json::object())}}}};
     auto const status = merge(o, wrapped.dump(4), path, true);
-    if (status == 0 && entry->contains("note")) std::printf("%s\n", entry->value("note", "").c_str());
+    if (status == 0 && entry->contains("note")) say(entry->value("note", ""));
     return status;
 }
 

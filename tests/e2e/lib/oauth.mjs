@@ -15,6 +15,8 @@ export class Guarded {
     access = new Map();
     refresh = new Map();
     user = 'ada';           // who sits at the browser
+    name = 'guarded';       // as it calls itself
+    excuse = undefined;     // its token endpoint refuses, with these words
 
     static async start() {
         const guarded = new Guarded();
@@ -92,6 +94,7 @@ export class Guarded {
     #token(form, request, say) {
         if (this.away) return say(503, {});
         const refuse = (error) => say(400, { error });
+        if (this.excuse) return refuse(this.excuse);
         if (form.get('resource') !== this.url) return refuse('invalid_target');
         const give = (what) => {
             const [token, again] = [secret(), secret()];
@@ -145,7 +148,7 @@ export class Guarded {
         const tool = (name) => ({ name, description: name, inputSchema: { type: 'object' } });
         switch (method) {
             case 'initialize':
-                return answer({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'guarded', version: '1' } });
+                return answer({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: this.name, version: '1' } });
             case 'tools/list': return answer({ tools: [tool('whoami'), tool('leak'), tool('write')] });
             case 'tools/call':
                 if (params.name === 'leak') return text(`you sent ${request.headers.authorization}`);

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <servers/servers.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     Task<void> watch_file();
     Task<void> keep_house();
     Task<void> open_images();
-    Task<void> look_at_logins();
+    bool is_idle(Upstream& upstream) const;
+    Task<void> chore(Ptr upstream);
     Task<void> learn_unknown();
     Ptr find(std::string const& name) const;
 
@@ -67,6 +69,7 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     std::string file_problem;  // of the last edit, "" when it is in force
     bool stopping = false;
     int learning = 0;
+    std::set<std::string> chores;  // of housekeeping, under way: the servers' names
 
     std::vector<std::shared_ptr<mcp::Tool const>> tools;
     std::map<std::string, PublicTool> by_name;

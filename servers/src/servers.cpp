@@ -21,6 +21,8 @@ using base::error;
 
 constexpr base::milliseconds kLook{1'000};  // how often the file is looked at
 constexpr base::milliseconds kHousework{1'000};
+constexpr std::size_t kChoresAtOnce = 4;
+constexpr base::milliseconds kChorePoll{10};
 
 /// Changes when the file does.
 std::string stamp_of(std::string const& path) {
@@ -128,6 +130,7 @@ Task<void> Servers::stop() {
     impl->parked.cancel_all();
     for (auto const& [name, upstream] : std::map(impl->upstreams))
         co_await upstream->retire("berth stops");
+    while (!impl->chores.empty()) co_await base::sleep_for(kChorePoll);  // each ends with its server
     co_await impl->volumes->stop(true);
 }
 
@@ -227,34 +230,48 @@ Task<void> Servers::Impl::keep_house() {
     auto const self = shared_from_this();
     while (!stopping) {
         co_await base::sleep_for(kHousework);
+        if (stopping) co_return;
         parked.sweep();
-        co_await look_at_logins();
-        for (auto const& [name, upstream] : std::map(upstreams)) {
-            auto const& entry = upstream->entry();
-            auto const limit = entry.idle_timeout;
-            if (stopping || !upstream->life().running() || limit.count() == 0 || !entry.start_on_demand)
-                continue;
-            if (upstream->in_flight() > 0 || base::Clock::now() - upstream->last_used() < limit) continue;
-            std::erase_if(upstream->watched(),
-                          [&](auto const& uri) { return !hub || !hub->watched(public_uri(name, uri)); });
-            if (!upstream->watched().empty()) continue;
-            if (upstream->can_hibernate())
-                co_await upstream->hibernate();
-            else
-                co_await upstream->stop("idle", false);
+        std::vector<Ptr> due;
+        for (auto const& [name, upstream] : upstreams)
+            if (!chores.contains(name) && (upstream->login_changed() || is_idle(*upstream))) due.push_back(upstream);
+        // Those that wait longest first; the others come to it in the next rounds.
+        std::sort(due.begin(), due.end(), [](Ptr const& a, Ptr const& b) { return a->last_used() < b->last_used(); });
+        for (auto const& upstream : due) {
+            if (chores.size() >= kChoresAtOnce) break;
+            chores.insert(upstream->entry().name);
+            // Apart from this loop: one that is slow to end is not to hold up the others.
+            asio::co_spawn(io, chore(upstream), asio::detached);
         }
     }
 }
 
-/// `berth servers login` and `logout` leave it at that.
-Task<void> Servers::Impl::look_at_logins() {
-    bool again = false;
-    for (auto const& [name, upstream] : std::map(upstreams)) {
-        if (stopping || !upstream->login_changed()) continue;
-        co_await upstream->login_again();
-        again = true;
+bool Servers::Impl::is_idle(Upstream& upstream) const {
+    auto const& entry = upstream.entry();
+    auto const limit = entry.idle_timeout;
+    if (!upstream.life().running() || limit.count() == 0 || !entry.start_on_demand) return false;
+    if (upstream.in_flight() > 0 || base::Clock::now() - upstream.last_used() < limit) return false;
+    std::erase_if(upstream.watched(), [&](auto const& uri) { return !hub || !hub->watched(public_uri(entry.name, uri)); });
+    return upstream.watched().empty();
+}
+
+/// What is due for one server: the login that `berth servers login` or `logout` left for it, or rest.
+Task<void> Servers::Impl::chore(Ptr upstream) {
+    auto const self = shared_from_this();
+    auto const name = upstream->entry().name;
+    bool const logged = upstream->login_changed();
+    try {
+        bool const idle = !logged && is_idle(*upstream);  // it may have been used since it was seen
+        if (logged) co_await upstream->login_again();
+        if (idle && upstream->can_hibernate())
+            co_await upstream->hibernate();
+        else if (idle)
+            co_await upstream->stop("idle", false);
+    } catch (std::exception const& e) {
+        spdlog::error("server {}: housekeeping: {}", name, e.what());
     }
-    if (again && !stopping) asio::co_spawn(io, learn_unknown(), asio::detached);
+    chores.erase(name);
+    if (logged && !stopping) asio::co_spawn(io, learn_unknown(), asio::detached);
 }
 
 base::Json Servers::Impl::brief(Upstream const& upstream) const {

@@ -329,7 +329,7 @@ void Channel::release() { impl_->release(); }
 
 int Channel::drop_streams() {
     auto const open = std::exchange(impl_->streams, {});
-    for (auto const& [id, stream] : open) stream->break_off(error(errc::unavailable, "the sandbox is put to sleep"));
+    for (auto const& [id, stream] : open) stream->break_off(put_to_sleep());
     return static_cast<int>(open.size());
 }
 

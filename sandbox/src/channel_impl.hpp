@@ -12,6 +12,9 @@
 
 namespace sandbox {
 
+/// Why streams end at a checkpoint, told from what a program inside does: errc::busy, a new one can be had in a moment.
+inline base::Error put_to_sleep() { return base::error(base::errc::busy, "the sandbox is put to sleep"); }
+
 /// The host's view of one byte stream. Shared by the channel, which fills it, and the base::ByteStream, which empties it.
 struct StreamState {
     StreamState(asio::io_context& io, std::uint32_t number)

@@ -133,7 +133,8 @@ void Channel::Impl::on_stream_frame(protocol::Frame const& frame) {
             return;
         default:
             streams.erase(it);
-            state->break_off(error(errc::unavailable, "the connection inside was closed"));
+            // Held back: the guest ends them all at a checkpoint.
+            state->break_off(holding ? put_to_sleep() : error(errc::unavailable, "the connection inside was closed"));
             return;
     }
 }

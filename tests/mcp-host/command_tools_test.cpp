@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
+#include <set>
 #include <testing/io.hpp>
 #include <tools/command_tools.hpp>
 
@@ -20,6 +22,7 @@ struct Wire {
     explicit Wire(asio::io_context& io) : changed(io, asio::steady_timer::time_point::max()) {}
     std::string to_tools, to_command;
     bool closed = false, reads = true;
+    std::optional<base::Error> broken;  // as the channel ends it
     asio::steady_timer changed;
 };
 
@@ -33,7 +36,8 @@ class WireStream final : public base::ByteStream {
     }
     Task<base::Result<std::size_t>> read_some(asio::mutable_buffer buffer) override {
         auto const w = wire_;
-        while (w->to_tools.empty() && !w->closed) co_await w->changed.async_wait(base::as_tuple);
+        while (w->to_tools.empty() && !w->closed && !w->broken) co_await w->changed.async_wait(base::as_tuple);
+        if (w->broken) co_return *w->broken;
         if (w->closed) co_return base::error(base::errc::cancelled, "closed");
         auto const n = std::min(buffer.size(), w->to_tools.size());
         std::copy_n(w->to_tools.data(), n, static_cast<char*>(buffer.data()));
@@ -244,6 +248,29 @@ TEST_CASE("tools of a command: a call") {
         for (auto const& one : got["result"]["tools"]) names.push_back(one["name"]);
         CHECK(names == std::vector<std::string>{"read_file", "server__ask", "server__echo", "server__fail",
                                                 "server__large"});
+    }
+}
+
+TEST_CASE("tools of a command: their stream breaks off") {
+    World w;
+    w.wait_ms = 60'000;
+    w.serve(w.grant({"server__wait"}));
+    w.call(1, "server__wait");
+    w.until([&] { return w.inside == 1; });
+    auto const breaks = [&](base::errc code) {
+        w.wire->broken = base::error(code, "the sandbox is put to sleep");
+        w.wire->changed.cancel();
+        w.settle();
+    };
+
+    SUBCASE("when the workspace sleeps, is kept or copied: the summary says so, and what was under way ends") {
+        breaks(base::errc::busy);
+        CHECK(w.inside == 0);
+        CHECK(w.tools->summary() == "1 tool call, 1 failed; its tools ended early: the workspace was put to sleep or copied");
+    }
+    SUBCASE("when the command lets go of it: that is no early end") {
+        breaks(base::errc::unavailable);
+        CHECK(w.tools->summary() == "1 tool call");
     }
 }
 

@@ -175,6 +175,7 @@ Task<void> CommandTools::read(std::shared_ptr<CommandTools> self) {
             self->stop("a request was longer than " + std::to_string(limits.request_bytes) + " bytes");
         } else if (end == received.npos) {
             auto const got = co_await self->stream_->read_some(asio::buffer(chunk));
+            if (!got && base::is(got.error(), errc::busy)) self->stop("the workspace was put to sleep or copied");
             if (!got || *got == 0) co_return;
             received.append(chunk.data(), *got);
         } else if (self->under_way_.size() >= limits.at_once) {

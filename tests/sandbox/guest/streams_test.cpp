@@ -279,10 +279,24 @@ TEST_CASE("streams: a command's own") {
         stream.reset();
         CHECK(wait(s).output == "over\ntoo late\n");
     }
+    SUBCASE("that its command breaks off does not look like sleep") {
+        auto const s = f.spec("sleep 0.2; exec 3>&-; sleep 60");
+        auto const stream = start(s).value();
+        auto write = [](base::ByteStream& to) -> base::Task<void> {
+            std::string const bytes = "never read\n";
+            (co_await to.write(asio::buffer(bytes))).value();
+        };
+        f.io.run(write(*stream));
+        char byte;
+        auto const got = f.io.run(stream->read_some(asio::buffer(&byte, 1)));
+        CHECK((got ? *got == 0 : is(got.error(), base::errc::unavailable)));
+    }
     SUBCASE("ends when the sandbox is to sleep, and does not come back") {
         auto const s = f.spec("cat <&3; echo over; sleep 60");
         auto const stream = start(s).value();
         CHECK(f.io.run(f.guest.quiesce()).value().connections_closed >= 1);
+        char byte;
+        CHECK(is(f.io.run(stream->read_some(asio::buffer(&byte, 1))).error(), base::errc::busy));
         f.io.run(f.guest.resume()).value();
         CHECK(f.read_until(s.id, "over\n") == "over\n");
         CHECK(is(f.io.run(f.guest.attach_stdio(s.id)).error(), base::errc::not_found));

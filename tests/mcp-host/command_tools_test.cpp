@@ -274,6 +274,36 @@ TEST_CASE("tools of a command: their stream breaks off") {
     }
 }
 
+TEST_CASE("tools of a command: a queue for the one browser") {
+    World w;
+    w.wait_ms = 20;
+    w.add(tool("preview_check", "preview", w.there.at("server__wait")->run));
+    w.serve(w.grant({"preview_check", "server__wait"}));
+
+    SUBCASE("has one place for a command: its checks come one after the other, and other calls do not wait for them") {
+        for (int i = 0; i < 5; ++i) w.call(i, "preview_check");
+        std::set<int> ids;
+        while (ids.size() < 5) ids.insert(w.answer()["id"].get<int>());
+        CHECK(w.most == 1);
+        CHECK(w.finished == 5);
+        w.call(5, "preview_check");
+        w.call(6, "server__wait");
+        w.answer();
+        w.answer();
+        CHECK(w.most == 2);
+    }
+    SUBCASE("gives the place back with a check that is cancelled, and none to those that waited for it") {
+        w.wait_ms = 60'000;
+        for (int i = 0; i < 3; ++i) w.call(i, "preview_check");
+        w.until([&] { return w.inside == 1; });
+        w.tools->end();
+        w.settle();
+        CHECK(w.inside == 0);
+        CHECK(w.most == 1);
+        CHECK(w.audit.size() == 3);
+    }
+}
+
 TEST_CASE("tools of a command: floods") {
     World w;
     auto g = w.grant({"server__wait", "server__large", "server__echo"});

@@ -17,6 +17,7 @@ using mcp::Task;
 
 constexpr char const* kModules = "/run/berth/tools";
 constexpr std::size_t kMaxNames = 64, kMaxIdLength = 100;
+constexpr std::string_view kCheck = "preview_check";  // by the one browser that everybody shares
 
 // berth's own tools that a command may call. Each has workspace_id, does its work in that workspace alone,
 // and leaves the command and its stream as they are.
@@ -272,6 +273,20 @@ Task<Json> CommandTools::call(Json params, std::size_t bytes) {
         arguments["workspace_id"] = grant_.workspace;
     }
     audit["arguments_sha256"] = base::sha256_hex(base::dump(arguments));
+    struct Checking {
+        CommandTools& tools;
+        bool mine = false;
+        ~Checking() {
+            if (!mine) return;
+            tools.checking_ = false;
+            tools.changed_.cancel();
+        }
+    } checking{*this};
+    if (name == kCheck) {
+        while (checking_ && !over_) co_await changed();
+        if (over_) throw refused_with(-32603, "the tools of this command have ended");
+        checking_ = checking.mine = true;
+    }
     auto result = co_await tool->run(std::move(arguments), *caller_);
     audit["ms"] = std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - began).count();
     book.good = !result.is_error;

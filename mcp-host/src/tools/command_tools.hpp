@@ -71,6 +71,7 @@ class CommandTools : public std::enable_shared_from_this<CommandTools> {
     asio::steady_timer changed_;                    // never expires; cancelled when something did
     std::list<std::shared_ptr<asio::cancellation_signal>> under_way_;
     bool writing_ = false, over_ = false;
+    bool checking_ = false;  // a preview_check is under way: its command has no second place in the browser's queue
     std::uint64_t calls_ = 0, failed_ = 0, bytes_ = 0;
     std::string stopped_;
 };

@@ -214,6 +214,19 @@ suite((berth) => {
             await until('the server is free', async () => await inFlight() === 0);
             wire.close();
         });
+        await t.test('a command that goes on after a snapshot or a fork hears why its tools ended', async () => {
+            const script = (name) => `import berth_tools, os, time\nberth_tools.tools()\nopen("/tmp/${name}", "w").close()\n` +
+                `while not os.path.exists("/tmp/${name}-over"): time.sleep(0.1)\nprint("to its end")\n`;
+            for (const tool of ['workspace_snapshot', 'workspace_fork']) {
+                const going = python(script(tool), ['good__echo']);
+                await until('it runs', async () => (await run(`ls /tmp/${tool}`)).structured.exit_code === 0);
+                const made = await berth().tool(tool, { workspace_id: workspace });
+                await run(`touch /tmp/${tool}-over`);
+                const { text } = await going;
+                assert.match(text, /^to its end\n\[0 tool calls; its tools ended early: the workspace was put to sleep or copied\]/);
+                for (const { workspace_id } of made.workspaces ?? []) await berth().tool('workspace_delete', { workspace_id });
+            }
+        });
         await t.test('a workspace that hibernates brings nothing of it back', async () => {
             const script = 'import berth_tools, time\nberth_tools.tools()\nopen("/tmp/begun", "w").close()\nwhile True:\n    time.sleep(0.2)\n' +
                 '    try:\n        berth_tools.call("good__echo", text="x")\n    except berth_tools.ToolError as e:\n        open("/tmp/ended", "w").write(str(e))\n        break\ntime.sleep(600)\n';

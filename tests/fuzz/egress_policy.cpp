@@ -1,7 +1,7 @@
 #include "check.hpp"
 
-#include <egress_address.hpp>
-#include <egress_request.hpp>
+#include <egress/address.hpp>
+#include <egress/request.hpp>
 #include <sandbox/egress.hpp>
 
 #include <cstdint>

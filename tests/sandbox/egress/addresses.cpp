@@ -1,4 +1,4 @@
-#include <egress_address.hpp>
+#include <egress/address.hpp>
 
 #include <doctest/doctest.h>
 

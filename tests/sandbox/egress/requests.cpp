@@ -1,4 +1,4 @@
-#include <egress_request.hpp>
+#include <egress/request.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "egress_relay.hpp"
+#include "relay.hpp"
 
 #include <boost/system/system_error.hpp>
 

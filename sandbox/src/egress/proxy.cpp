@@ -1,6 +1,6 @@
-#include "egress_dial.hpp"
-#include "egress_relay.hpp"
-#include "egress_request.hpp"
+#include "dial.hpp"
+#include "relay.hpp"
+#include "request.hpp"
 
 #include <base/timeout.hpp>
 #include <sandbox/egress.hpp>

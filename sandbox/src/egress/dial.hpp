@@ -1,5 +1,5 @@
 #pragma once
-#include "egress_address.hpp"
+#include "address.hpp"
 
 #include <base/asio.hpp>
 #include <base/blocking.hpp>

@@ -1,6 +1,6 @@
 #pragma once
-#include "egress_dial.hpp"
-#include "egress_request.hpp"
+#include "dial.hpp"
+#include "request.hpp"
 
 #include <sandbox/guest.hpp>
 

@@ -1,6 +1,6 @@
-#include "egress_request.hpp"
+#include "request.hpp"
 
-#include "egress_address.hpp"
+#include "address.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "egress_dial.hpp"
+#include "dial.hpp"
 
 #include <base/timeout.hpp>
 

@@ -1,4 +1,4 @@
-#include "egress_address.hpp"
+#include "address.hpp"
 
 #include <ifaddrs.h>
 #include <netinet/in.h>

@@ -45,22 +45,10 @@ Gateway::Gateway(Children& children, Peers const& peers, GatewayKind kind, std::
     streams.out = base::sys::open(log, O_WRONLY | O_CREAT | O_APPEND, 0600).value();
     streams.err = base::sys::open(log, O_WRONLY | O_APPEND).value();
     child_ = children.start(std::move(launch), std::move(streams), kGatewayLife);
-    auto const end = Clock::now() + kGatewayStart;
-    for (;;) {
-        try {
-            HttpConnection const reached(port_);
-            return;
-        } catch (Failure const&) {
-            if (!child_->ended() && Clock::now() < end && !interrupted()) {
-                std::this_thread::sleep_for(std::chrono::milliseconds(5));
-                continue;
-            }
-        } catch (Interrupted const&) {
-        }
-        stop();
-        throw_if_interrupted();
-        throw Failure(std::string(name_of(kind)) + " does not start");
-    }
+    if (wait_until_reached(port_, *child_, kGatewayStart)) return;
+    stop();
+    throw_if_interrupted();
+    throw Failure(std::string(name_of(kind)) + " does not start");
 }
 
 Gateway::~Gateway() { stop(); }

@@ -88,6 +88,20 @@ HttpAnswer HttpConnection::receive() {
     return answer;
 }
 
+bool wait_until_reached(std::uint16_t port, Child const& child, base::milliseconds limit) {
+    for (auto const end = base::Clock::now() + limit;;) {
+        try {
+            HttpConnection const reached(port);
+            return true;
+        } catch (Failure const&) {
+        } catch (Interrupted const&) {
+            return false;
+        }
+        if (child.ended() || base::Clock::now() >= end || interrupted()) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+}
+
 std::uint16_t free_port() {
     base::UniqueFd const probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     auto address = loopback(0);

@@ -1,4 +1,5 @@
 #pragma once
+#include "children.hpp"
 #include <base/unique_fd.hpp>
 
 #include <boost/beast/core/flat_buffer.hpp>
@@ -35,6 +36,10 @@ class HttpConnection {
     base::UniqueFd socket_;
     boost::beast::flat_buffer buffer_;
 };
+
+/// Until somebody listens on that port of loopback. False: the child that should has ended, or `limit` is over, or
+/// someone interrupts.
+bool wait_until_reached(std::uint16_t port, Child const& child, base::milliseconds limit);
 
 /// A port of loopback that nobody listens on right now.
 std::uint16_t free_port();

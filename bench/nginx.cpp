@@ -40,24 +40,11 @@ Nginx::Nginx(Children& children, std::string const& program, std::string directo
     base::Launch launch;
     launch.argv = {program, "-p", directory_, "-e", directory_ + "/log", "-c", file, "-g", "daemon off;"};
     child_ = children.start(std::move(launch), {}, kNginxLife);
-    auto const end = Clock::now() + kNginxStart;
-    for (;;) {
-        try {
-            HttpConnection const reached(port_);
-            return;
-        } catch (Failure const&) {
-            if (!child_->ended() && Clock::now() < end && !interrupted()) {
-                std::this_thread::sleep_for(std::chrono::milliseconds(5));
-                continue;
-            }
-        } catch (Interrupted const&) {
-        }
-        stop();
-        throw_if_interrupted();
-        auto const said = base::read_file(directory_ + "/log", 1 << 20);
-        throw Failure("nginx does not start: " +
-                      (said ? said->substr(0, 300) : std::string("it said nothing")));
-    }
+    if (wait_until_reached(port_, *child_, kNginxStart)) return;
+    stop();
+    throw_if_interrupted();
+    auto const said = base::read_file(directory_ + "/log", 1 << 20);
+    throw Failure("nginx does not start: " + (said ? said->substr(0, 300) : std::string("it said nothing")));
 }
 
 Nginx::~Nginx() { stop(); }

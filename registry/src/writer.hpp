@@ -38,7 +38,7 @@ class Writer {
 
   private:
     static constexpr std::size_t kMaxQueue = 4096;
-    static constexpr std::size_t kMaxLazy = 16384;    ///< of each kind; beyond it the newest is lost
+    static constexpr std::size_t kMaxLazy = 16384;    ///< of each kind, of the audit trail subjects; beyond it the newest is lost
     static constexpr std::size_t kMaxTrail = 64;      ///< audit entries of one subject in one commit; the rest is counted
     static constexpr int kPruneAfter = 20'000;        ///< audit entries: then at once, however busy it is
     static constexpr int kBusyWalPages = 8192;        ///< 32 MiB: checkpoint even though requests wait

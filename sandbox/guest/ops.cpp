@@ -93,7 +93,7 @@ Guest::Guest(SetupOptions options, int in, int out)
       link_(loop_, in, out),
       streams_(loop_, link_),
       processes_(loop_, link_, options_, setup_) {
-    if (options_.test_root.empty()) local_ports_.apply(monotonic_ms());
+    move_local_ports();
     link_.on_request = [this](std::uint32_t id, Json request_json, std::string_view raw) {
         request(id, request_json, raw);
     };
@@ -183,7 +183,7 @@ void Guest::configure(std::uint32_t id, Json const& j) {
     if (auto const failed = apply_setup(j, options_, setup_); !failed.empty())
         return link_.fail(id, "unavailable", failed);
     if (j.contains("generation")) {
-        if (options_.test_root.empty()) local_ports_.apply(monotonic_ms());
+        move_local_ports();
         auto const directory = options_.test_root.empty() ? "/run/berth" : options_.test_root + "/run-berth";
         announce(directory, j.value("generation", std::uint64_t(0)), j.value("forked", false));
         if (j.value("forked", false)) {
@@ -195,8 +195,15 @@ void Guest::configure(std::uint32_t id, Json const& j) {
     name_host(j, options_);                              // before the next request is looked at
 }
 
+void Guest::move_local_ports() {
+    if (!options_.test_root.empty()) return;
+    loop_.cancel(ports_settle_);
+    if (local_ports_.apply(monotonic_ms()))
+        ports_settle_ = loop_.after(LocalPorts::kTimeWaitMs, [this] { local_ports_.settle(); });
+}
+
 void Guest::quiesce(std::uint32_t id) {
-    local_ports_.resting(monotonic_ms());
+    if (options_.test_root.empty()) local_ports_.rest(monotonic_ms());
     auto const volume = options_.test_root.empty()
                             ? std::vector<std::string>{"/workspace", "/home/agent", "/berth/volume"}
                             : std::vector<std::string>{options_.test_root};

@@ -18,6 +18,7 @@ class Guest {
     void dispatch(std::uint32_t id, Json const&, std::string_view raw);
     void configure(std::uint32_t id, Json const&);     // `renew` is the same and announces itself
     void quiesce(std::uint32_t id);
+    void move_local_ports();
 
     SetupOptions options_;
     Setup setup_;
@@ -26,6 +27,7 @@ class Guest {
     Streams streams_;
     Processes processes_;
     LocalPorts local_ports_;
+    Loop::TimerId ports_settle_{};
 };
 
 }  // namespace guest

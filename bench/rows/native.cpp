@@ -122,7 +122,7 @@ std::vector<Job> jobs(Lab& lab, bool numpy, int tracked) {
         all.push_back({"npm_install", "npm ci of 71 packages from its cache", "ms",
                        "./work repeat 1 'rm -rf npm/node_modules' 'cd npm && npm ci --offline "
                        "--ignore-scripts --no-audit --no-fund "
-                       "--loglevel=error --cache /workspace/npm/cache'",
+                       "--loglevel=error --cache /workspace/npm/cache >npm.log'",
                        in_ms, 3});
     if (lab.options().quick)
         for (auto& job : all) job.rounds = 1;
@@ -245,8 +245,11 @@ void measure_native(Lab& lab) {
         for (int round = quick ? 0 : -1; round < job.rounds; ++round)  // the first warms up
             for (std::size_t i = 0; i < places.size(); ++i) {
                 std::istringstream printed(places[i]->run(job.line));
-                for (double ns; printed >> ns;)
+                int times = 0;
+                for (double ns; printed >> ns; ++times)
                     if (round >= 0) job.took[i].add(job.value(ns));
+                if (times == 0 || !printed.eof())
+                    throw Failure(job.row + " in " + places[i]->name() + " printed no times: " + printed.str());
             }
         report(lab, table, job.row, job.what, job.unit, job.took);
     }

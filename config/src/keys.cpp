@@ -209,8 +209,8 @@ std::vector<Key> make_keys() {
         {"hibernation.disk", "bytes", "64GiB", "The most that all memory images take up together.",
          size(FIELD(hibernation.disk_bytes))},
         {"hibernation.memory_ceiling", "bytes", "0",
-         "Memory that all sandboxes may use together: beyond it the longest-idle workspaces hibernate before another one starts. 0 "
-         "means four fifths of the machine's.",
+         "Memory that all sandboxes may use together: beyond it the longest-idle workspaces hibernate, also before another one "
+         "starts. A little of it is kept free for sleeping ones to come back. 0 means four fifths of the machine's.",
          size_or_none(FIELD(hibernation.memory_ceiling))},
         {"hibernation.compression", "none, zstd", "none",
          "How the pages of memory images are kept: as they are, or packed with zstd where they get smaller by it. Packed ones take "

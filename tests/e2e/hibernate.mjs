@@ -24,11 +24,11 @@ for line in sys.stdin:
 '`;
 const fetchInside = 'python3 -c \'import urllib.request as u; print(u.urlopen("http://127.0.0.1:8123").read().decode())\'';
 
-suite((berth) => {
-    const asleep = async (sleeper) => {
-        await until('it hibernates', async () => (await sleeper.state()) === 'hibernated');
-    };
+const asleep = async (sleeper) => {
+    await until('it hibernates', async () => (await sleeper.state()) === 'hibernated');
+};
 
+suite((berth) => {
     test('everything is there again, cycle after cycle', { timeout: 180_000 }, async () => {
         const w = await Sleeper.create(berth(), { name: 'cycles', env: { KEPT: 'yes' } });
         const program = await w.start(counter);
@@ -192,6 +192,27 @@ suite((berth) => {
         assert.equal(states[0], 'hibernated');
         assert.notEqual(states[6], 'hibernated');
         for (const [, program] of all) await program.say('', /still 67108864/);
+        for (const [w] of all) {
+            await w.must('workspace_delete');
+            w.close();
+        }
+    });
+
+    test('when one at work grows beyond the memory, the longest idle sleep though nobody comes', { timeout: 120_000 }, async () => {
+        const hoard = 'python3 -u -c \'import os, sys\nblob = os.urandom(64 << 20)\nprint("ready")\nfor l in sys.stdin:\n    blob += os.urandom(176 << 20)\n    print("has", len(blob))\'';
+        const all = [];
+        for (let n = 0; n < 2; n++) {
+            const w = await Sleeper.create(berth(), {});
+            const program = await w.start(hoard);
+            await program.hear(/ready/);
+            all.push([w, program]);
+        }
+        const [[idle], [grows, program]] = all;
+        await pause(3_000);
+        assert.notEqual(await idle.state(), 'hibernated');
+        await program.say('', /has 251658240/);
+        await asleep(idle);
+        assert.notEqual(await grows.state(), 'hibernated');
         for (const [w] of all) {
             await w.must('workspace_delete');
             w.close();

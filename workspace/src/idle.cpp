@@ -66,6 +66,7 @@ Task<void> Workspaces::Impl::idle_loop() {
             if (base::Clock::now() >= w->look_again && idle_step(idle_facts(*w)) != IdleStep::none)
                 due.push_back(w);
         }
+        keep_spare();
         for (auto const& w : unmount) co_await let_files_rest(w);
         for (auto const& w : doomed) asio::co_spawn(io, delete_again(w), asio::detached);
         // Those that were idle longest first; the others come to it in the next rounds, and are still frozen in time.

@@ -146,7 +146,12 @@ struct Workspaces::Impl {
         std::shared_ptr<std::uint64_t> sum_;
         std::uint64_t bytes_;
     };
-    Ptr longest_idle() const;
+    /// Keeps a little free, in the background, so that who comes next need not wait until somebody sleeps; and looks
+    /// after the machine when those at work grow. Cheap when there is nothing to do.
+    void keep_spare();
+    Task<bool> make_way(Ptr idle, bool until_gone);
+    Ptr longest_idle(base::milliseconds quiet) const;  ///< not used for that long
+    std::uint64_t spare_memory() const;
     std::uint64_t memory_in_use() const;
     std::uint64_t memory_ceiling() const;
     std::uint64_t memory_left();  ///< of the machine
@@ -167,6 +172,7 @@ struct Workspaces::Impl {
     asio::steady_timer idle_timer;
     Turn creating;  ///< for requests that name something which must be unique
     Turn making_room;
+    bool keeping_spare = false;
     base::Clock::time_point memory_seen{};
     std::uint64_t memory_seen_left = 0;
     std::shared_ptr<std::uint64_t> arriving =

@@ -1,4 +1,4 @@
-// Room for one more: the longest idle go to sleep before anyone is refused.
+// Room for one more: the longest idle go to sleep before anyone is refused, and some already before anyone comes.
 #include "impl.hpp"
 #include <base/files.hpp>
 #include <base/timeout.hpp>
@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <set>
 
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::uint64_t kSpare = 256ull << 20;  // of the machine's memory, never counted on
 constexpr base::milliseconds kLook{100};        // the kernel takes its time to add it up
+constexpr std::uint64_t kSpareShare = 10;       // at most this part of the ceiling is kept free for who comes next
+constexpr base::milliseconds kQuiet{5'000}, kQuietInNeed{1'000};  // who was used since does not make way unasked
 constexpr base::milliseconds kSlotLook{100};
 constexpr int kSlotLooks = 20, kSlotTries = 200;
 constexpr double kShare = 0.8;                  // of the machine's memory, when nothing is configured
@@ -61,7 +64,15 @@ std::uint64_t Workspaces::Impl::memory_in_use() const {
     return bytes;
 }
 
-Workspaces::Impl::Ptr Workspaces::Impl::longest_idle() const {
+// Nobody asleep, nothing kept free; else two of the largest ones can come back without a wait.
+std::uint64_t Workspaces::Impl::spare_memory() const {
+    std::uint64_t largest = 0;
+    for (auto const& [id, w] : table)
+        if (w->state == State::hibernated && w->image) largest = std::max<std::uint64_t>(largest, w->image->bytes);
+    return std::min(2 * largest, memory_ceiling() / kSpareShare);
+}
+
+Workspaces::Impl::Ptr Workspaces::Impl::longest_idle(base::milliseconds quiet) const {
     std::set<std::string> kept;
     for (auto const& [id, p] : processes)
         if (p.running && p.keep_alive) kept.insert(p.workspace);
@@ -70,6 +81,7 @@ Workspaces::Impl::Ptr Workspaces::Impl::longest_idle() const {
     for (auto const& [id, w] : table) {
         bool const may = is_awake(w->state) && w->sandbox && w->sandbox->alive() && !w->in_use() &&
                          w->turn.is_free() && !w->settings.idle.keep_alive && now >= w->sleep_again &&
+                         now - w->last_used >= quiet &&
                          !kept.contains(id);
         if (may && (!found || w->last_used < found->last_used)) found = w;
     }
@@ -85,7 +97,7 @@ Task<Status> Workspaces::Impl::make_room(std::uint64_t bytes, bool slot) {
     if (!slot && !short_of_memory()) co_return Status();
     auto one_at_a_time = co_await making_room.take();
     while (slot || short_of_memory()) {
-        auto const idle = images ? longest_idle() : nullptr;
+        auto const idle = images ? longest_idle({}) : nullptr;
         if (!idle) {
             if (slot) co_return base::error(base::errc::busy, "every sandbox of this server is at work");
             co_return base::error(base::errc::busy,
@@ -93,18 +105,52 @@ Task<Status> Workspaces::Impl::make_room(std::uint64_t bytes, bool slot) {
                                       " of " + mebibytes(ceiling) +
                                       ") by some that are at work; call again once one is idle, or stop one");
         }
-        auto held = idle->turn.try_take();
-        auto const sandbox = idle->sandbox;
-        spdlog::info("workspace {}: hibernates to make room", idle->record.id);
-        HibernateRequest const request;
-        auto slept = co_await hibernate(idle, request);
-        held.reset();
-        if (!slept) continue;  // it is not looked at again for a while
-        (void)co_await sandbox->destroy();
-        memory_seen = {};
-        slot = false;
+        bool const until_gone = slot || memory_left() < bytes + kSpare;
+        bool const made_way = co_await make_way(idle, until_gone);
+        if (made_way) slot = false;
     }
     co_return Status();
+}
+
+// False when it could not: then it is not looked at again for a while.
+Task<bool> Workspaces::Impl::make_way(Ptr idle, bool until_gone) {
+    auto held = idle->turn.try_take();
+    auto const sandbox = idle->sandbox;
+    spdlog::info("workspace {}: hibernates to make room", idle->record.id);
+    HibernateRequest const request;
+    auto slept = co_await hibernate(idle, request);
+    held.reset();
+    if (!slept) co_return false;
+    if (until_gone) (void)co_await sandbox->destroy();
+    memory_seen = {};
+    co_return true;
+}
+
+void Workspaces::Impl::keep_spare() {
+    if (keeping_spare || stopping || !images) return;
+    auto const who_may_go = [this]() -> Ptr {
+        if (memory_left() < kSpare) return longest_idle(kQuietInNeed);
+        auto const used = memory_in_use();
+        return used > 0 && used + spare_memory() > memory_ceiling() ? longest_idle(kQuiet) : nullptr;
+    };
+    if (!who_may_go()) return;
+    auto work = [](Impl* self, auto who) -> Task<void> {
+        try {
+            while (!self->stopping) {
+                auto one_at_a_time = co_await self->making_room.take();
+                auto const idle = who();
+                if (!idle || self->stopping) break;
+                (void)co_await self->make_way(idle, self->memory_left() < kSpare);
+            }
+        } catch (std::exception const& e) {
+            spdlog::error("keeping room for workspaces: {}", e.what());
+        }
+        self->keeping_spare = false;
+        --self->background;
+    };
+    keeping_spare = true;
+    ++background;
+    asio::co_spawn(io, work(this, who_may_go), asio::detached);
 }
 
 // A slot that someone left may be filled up by the stock before we get it; what is in stock is given up for us once it is

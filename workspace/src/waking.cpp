@@ -174,6 +174,7 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
             arrival->fidelity = "memory";
             arrival->took_ms = elapsed_ms(began);
             tell(*w);
+            keep_spare();
             co_return woken;
         }
         if (unusable.empty()) {

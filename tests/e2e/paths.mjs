@@ -219,6 +219,30 @@ suite((berth) => {
         assert.equal(await shell('cat hard/one hard/two'), 'secondfirst\n');
     });
 
+    test('what is found is named so that the other tools find the same', { timeout: 120_000 }, async () => {
+        await shell('mkdir -p found/deep "~" ~/found/deep; for d in . ~; do echo "needle in $d" > $d/found/deep/file; done; echo "needle in ./~" > "~/file"');
+        for (const path of ['~', '/home/agent', '~/found', '/home/agent/found/deep/file', 'found', '/workspace/found', './~', '.']) {
+            for (const more of [{ regex: 'needle' }, { glob: 'file' }]) {
+                const { text, structured: { matches } } = await good('search_files', { path, ...more });
+                assert.ok(matches.length >= 1, `${path}: ${JSON.stringify(matches)}`);
+                for (const match of matches) {
+                    const home = path.startsWith('~') || path.startsWith('/home');
+                    const where = home ? /needle in \/home\/agent/ : /needle in \.(\/~)?$/m;
+                    assert.match((await good('read_file', { path: match.path })).structured.content, where, `${match.path} of ${path}`);
+                    assert.ok(text.includes(match.path), text);
+                }
+            }
+        }
+        // Nor do errors and differences name another file.
+        const edited = await good('edit_file', { path: '~/found/deep/file', edits: [{ old_string: 'needle', new_string: 'pin' }] });
+        assert.match(edited.text, /~\/found\/deep\/file/);
+        for (const [tool, more] of [['read_file', {}], ['edit_file', { edits: [{ old_string: 'a', new_string: 'b' }] }], ['list_directory', {}],
+            ['search_files', {}], ['delete_file', {}]]) {
+            assert.match((await here(tool, { path: '~/none', ...more })).text, /\/home\/agent/, tool);
+        }
+        await shell('rm -r found "~" ~/found');
+    });
+
     test('names as odd as the file system has them', { timeout: 120_000 }, async () => {
         const longest = 'n'.repeat(255);
         for (const path of ['new\nline', 'tab\tand\rreturn', ' ', '-rf', '"quoted\' $(name)', 'ünïcödé', '💥', '\u202egnp.exe', '*',

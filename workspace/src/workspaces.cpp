@@ -1,6 +1,7 @@
 #include "impl.hpp"
 #include <base/timeout.hpp>
 #include <base/uncancelled.hpp>
+#include <workspace/tool_path.hpp>
 
 #include <boost/asio/experimental/parallel_group.hpp>
 
@@ -245,30 +246,17 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     auto w = impl_->find(owner, id);
     if (!w) co_return w.error();
     (*w)->used();
-    auto below = [&](std::string_view prefix) {
-        return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
-    };
-    auto rest = [&](std::string_view prefix) {
-        auto tail = path.substr(prefix.size());
-        tail.erase(0, std::min(tail.find_first_not_of('/'), tail.size()));
-        return tail.empty() ? std::string(".") : tail;
-    };
-    bool const home = below("/home/agent") || below("~");
-    bool const inside = !path.starts_with("/") || below("/workspace") || home;
+    auto const at = tool_path(path);
     Place place;
-    place.path = path;
+    place.path = at.path;
     place.workspace = (*w)->record.id;
-    if (!inside) co_return place;
+    if (at.root == ToolPath::Root::neither) co_return place;
     auto volume = co_await impl_->volumes.open_volume((*w)->record.volume);
     if (!volume) co_return volume.error();
     (*w)->unmount_at = base::Clock::now() + kMountKept;  // only if it sleeps then
     place.volume = *volume;
-    place.home = home;
-    place.root = home ? &place.volume->home() : &place.volume->files();
-    if (home)
-        place.path = rest(path[0] == '~' ? "~" : "/home/agent");
-    else if (below("/workspace"))
-        place.path = rest("/workspace");
+    place.home = at.root == ToolPath::Root::home;
+    place.root = place.home ? &place.volume->home() : &place.volume->files();
     co_return place;
 }
 

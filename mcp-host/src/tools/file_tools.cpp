@@ -1,6 +1,7 @@
 #include "tools.hpp"
 #include <base/hash.hpp>
 #include <workspace/files.hpp>
+#include <workspace/tool_path.hpp>
 
 namespace host {
 namespace {
@@ -29,6 +30,23 @@ workspace::Place on_volume(workspace::Place place) {
     if (!place.root)
         throw ToolFailure(place.path + " is outside /workspace and /home/agent; use run_command for it");
     return place;
+}
+
+// What is found beneath a place, as every tool takes it.
+std::string as_given(workspace::Place const& place, std::string path) {
+    using Root = workspace::ToolPath::Root;
+    return workspace::as_given({place.home ? Root::home : Root::workspace, std::move(path)});
+}
+
+// Errors of work on a volume name what is beneath its root: of a file at home they would name another one.
+template <class T>
+T value_at(workspace::Place const& place, base::Result<T> result) {
+    if (!result && place.home) throw ToolFailure(base::wrap(result.error(), "below /home/agent"));
+    return value_of(std::move(result));
+}
+void require_at(workspace::Place const& place, base::Status const& status) {
+    if (!status && place.home) throw ToolFailure(base::wrap(status.error(), "below /home/agent"));
+    require(status);
 }
 
 // A sandbox keeps a file open that it has seen until it looks at the name again; one that was deleted out here would take
@@ -103,13 +121,13 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             workspace::FileText file;
             auto cached = place.root ? place.root->read_cached(place.path, kReadAtOnce) : std::nullopt;
             if (cached) {
-                file = value_of(workspace::present_text(place.path, std::move(*cached), offset, limit));
+                file = value_at(place, workspace::present_text(place.path, std::move(*cached), offset, limit));
             } else if (place.root) {
                 auto work = [place, offset, limit] {
                     return workspace::read_text(*place.root, place.path, offset, limit);
                 };
                 auto read = co_await base::blocking(t.pool, std::move(work));
-                file = value_of(std::move(read));
+                file = value_at(place, std::move(read));
             } else {
                 auto awake = co_await t.workspaces.awake(call.caller().principal, a.string("workspace_id"));
                 auto lease = value_of(std::move(awake));
@@ -167,7 +185,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                 return workspace::write_file(*place.root, place.path, content, mode, sha);
             };
             auto result = co_await base::blocking(t.pool, std::move(work));
-            auto const written = value_of(std::move(result));
+            auto const written = value_at(place, std::move(result));
             t.workspaces.file_changed(place);
             co_return ToolResult::text((written.created ? "Created " : "Wrote ") + a.string("path") + ", " +
                                            std::to_string(written.bytes) + " bytes.",
@@ -202,11 +220,11 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             std::vector<workspace::Edit> edits;
             for (auto const& e : a.raw("edits"))
                 edits.push_back({e["old_string"], e["new_string"], e.value("replace_all", false)});
-            auto work = [place, edits, sha = if_sha256(a)] {
-                return workspace::edit_file(*place.root, place.path, edits, sha);
+            auto work = [place, edits, sha = if_sha256(a), shown = as_given(place, place.path)] {
+                return workspace::edit_file(*place.root, place.path, edits, sha, shown);
             };
             auto result = co_await base::blocking(t.pool, std::move(work));
-            auto edited = value_of(std::move(result));
+            auto edited = value_at(place, std::move(result));
             t.workspaces.file_changed(place);
             Json out = {{"path", a.string("path")},
                         {"sha256", edited.sha256},
@@ -238,12 +256,13 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             query.limit = static_cast<std::size_t>(a.integer("limit", 100));
             auto work = [place, query] { return workspace::search(*place.root, query); };
             auto result = co_await base::blocking(t.pool, std::move(work));
-            auto const found = value_of(std::move(result));
+            auto const found = value_at(place, std::move(result));
             Json matches = Json::array();
             std::string text;
             for (auto const& m : found.matches) {
-                matches.push_back({{"path", m.path}, {"line", m.line}, {"text", m.text}});
-                text += m.line ? m.path + ":" + std::to_string(m.line) + ":" + m.text + "\n" : m.path + "\n";
+                auto const path = as_given(place, m.path);
+                matches.push_back({{"path", path}, {"line", m.line}, {"text", m.text}});
+                text += m.line ? path + ":" + std::to_string(m.line) + ":" + m.text + "\n" : path + "\n";
             }
             if (found.matches.empty())
                 text = "Nothing found in " + std::to_string(found.files_searched) + " files.";
@@ -266,7 +285,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                       bool more = false;
                       auto work = [place, &more] { return place.root->list(place.path, kMaxListed, more); };
                       auto result = co_await base::blocking(t.pool, std::move(work));
-                      auto listed = value_of(std::move(result));
+                      auto listed = value_at(place, std::move(result));
                       std::sort(listed.begin(), listed.end(),
                                 [](auto const& x, auto const& y) { return x.name < y.name; });
                       static char const* const kinds[] = {"file", "directory", "link", "other"};
@@ -339,7 +358,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                           if (takes_away) lease = co_await awake_if_asleep(t, call, a.string("workspace_id"));
                           auto work = [from, to, a, change] { return change.work(from, to, a); };
                           auto done = co_await base::blocking(t.pool, std::move(work));
-                          require(done);
+                          require_at(from, done);
                           if (change.name != std::string_view("copy_file")) t.workspaces.file_changed(from);
                           if (change.two) t.workspaces.file_changed(to);
                           if (change.name == std::string_view("delete_file"))

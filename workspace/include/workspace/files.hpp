@@ -55,8 +55,9 @@ struct Edited {
 };
 /// All edits in order, or none. errc::not_found: an old_string is missing; the message names which edit and shows the nearest lines with
 /// their numbers and what differs. errc::invalid: it occurs more than once without replace_all (lines are listed), empty, or equal to new_string.
+/// `shown` is what the diff calls the file; "" = `path`.
 base::Result<Edited> edit_file(base::Beneath const& root, std::string const& path, std::vector<Edit> const& edits,
-                               std::optional<std::string> const& if_sha256);
+                               std::optional<std::string> const& if_sha256, std::string const& shown = "");
 /// The pure part.
 base::Result<std::string> apply_edits(std::string text, std::vector<Edit> const& edits, int& replacements);
 std::string unified_diff(std::string const& path, std::string_view before, std::string_view after, std::size_t max_characters);

@@ -97,7 +97,8 @@ base::Result<std::string> apply_edits(std::string text, std::vector<Edit> const&
 }
 
 base::Result<Edited> edit_file(base::Beneath const& root, std::string const& path,
-                               std::vector<Edit> const& edits, std::optional<std::string> const& if_sha256) {
+                               std::vector<Edit> const& edits, std::optional<std::string> const& if_sha256,
+                               std::string const& shown) {
     auto before = text::read_whole(root, path);
     if (!before) return before.error();
     if (if_sha256)
@@ -121,7 +122,7 @@ base::Result<Edited> edit_file(base::Beneath const& root, std::string const& pat
         return e;
     }
     out.sha256 = base::sha256_hex(*after);
-    out.diff = unified_diff(path, *before, *after, kMaxDiff);
+    out.diff = unified_diff(shown.empty() ? path : shown, *before, *after, kMaxDiff);
     return out;
 }
 

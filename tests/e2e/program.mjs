@@ -10,6 +10,7 @@ import { Berth, binary } from './lib/berth.mjs';
 import { v2 } from './lib/clients.mjs';
 import { groups, loops, mounts, processes, slots } from './lib/remains.mjs';
 import { suite } from './lib/suite.mjs';
+import { HttpClient } from './lib/wire.mjs';
 
 const run = promisify(execFile);
 
@@ -77,6 +78,35 @@ suite((berth) => {
             assert.equal(ended.output, 'up\n');
         });
         await client.close();
+    });
+
+    test('workspace_create asked again', { timeout: 120_000 }, async (t) => {
+        const client = new HttpClient(berth());
+        const create = (args) => client.call('workspace_create', args);
+        const args = { name: 'again', idempotency_key: 'first', files: { 'a.txt': 'a' }, env: { A: '1' }, limits: { memory: '512MiB' } };
+        const made = await create(args);
+        assert.equal(made.structured.existed, false, made.text);
+        await t.test('with its key and its arguments: nothing was dropped, and nothing is said to be', async () => {
+            const repeat = await create(args);
+            assert.equal(repeat.structured.existed, true, repeat.text);
+            assert.equal(repeat.structured.workspace_id, made.structured.workspace_id);
+            assert.equal(repeat.structured.note, undefined);
+            assert.doesNotMatch(repeat.text, /not applied/);
+        });
+        await t.test('with its key and other arguments: refused', async () => {
+            const other = await create({ ...args, env: { A: '2' } });
+            assert.ok(other.failed);
+            assert.match(other.text, /idempotency_key: it was used with other arguments for ws-/);
+        });
+        await t.test('with its name: what was not applied is named', async () => {
+            for (const more of [{}, { idempotency_key: 'second' }]) {
+                const named = await create({ name: 'again', env: { A: '2' }, ...more });
+                assert.equal(named.structured.workspace_id, made.structured.workspace_id);
+                assert.match(named.structured.note, /env of this call were not applied/);
+            }
+        });
+        await client.call('workspace_delete', { workspace_id: made.structured.workspace_id });
+        client.close();
     });
 
     test('stdio ends with its input', { timeout: 100_000 }, async (t) => {

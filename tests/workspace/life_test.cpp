@@ -107,6 +107,49 @@ TEST_CASE("a workspace that sleeps on disk") {
     }
 }
 
+TEST_CASE("a request for a workspace that there is already") {
+    BERTH_NEEDS_GVISOR();
+    World w;
+    auto const ask = [&](std::string name, std::string key, std::string hash) {
+        CreateRequest request;
+        request.name = std::move(name);
+        request.idempotency_key = std::move(key);
+        request.request_hash = std::move(hash);
+        return w.io.run(w.workspaces->create(kOwner, std::move(request)));
+    };
+    auto const first = ask("named", "key", "these arguments");
+    REQUIRE_MESSAGE(first, (first ? "" : first.error().message()));
+    CHECK_FALSE(first->existed);
+    CHECK_FALSE(first->repeat);
+
+    SUBCASE("with its key and its arguments is a repeat, also after a restart of the server") {
+        for (int round = 0; round < 2; ++round) {
+            auto const again = ask("named", "key", "these arguments");
+            REQUIRE_MESSAGE(again, (again ? "" : again.error().message()));
+            CHECK(again->view.id == first->view.id);
+            CHECK(again->existed);
+            CHECK(again->repeat);
+            w.crash();
+        }
+    }
+    SUBCASE("with its key and other arguments is refused, and makes nothing") {
+        auto const other = ask("other", "key", "other arguments");
+        REQUIRE_FALSE(other);
+        CHECK(base::is(other.error(), base::errc::invalid));
+        CHECK(other.error().message().find("other arguments for " + first->view.id) != std::string::npos);
+        CHECK(w.workspaces->count() == 1);
+    }
+    SUBCASE("with its name alone is the same one, and no repeat") {
+        for (auto const* key : {"", "another key"}) {
+            auto const named = ask("named", key, "other arguments");
+            REQUIRE_MESSAGE(named, (named ? "" : named.error().message()));
+            CHECK(named->view.id == first->view.id);
+            CHECK(named->existed);
+            CHECK_FALSE(named->repeat);
+        }
+    }
+}
+
 TEST_CASE("a workspace that cannot be put to sleep goes on") {
     BERTH_NEEDS_MEMORY();
     World w;

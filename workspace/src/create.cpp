@@ -129,12 +129,14 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         auto turn = co_await creating.take();
         held.emplace(std::move(turn));
         Ptr there;
+        bool repeat = false;
         if (!request.idempotency_key.empty()) {
             there = find_by(owner, &registry::WorkspaceRecord::idempotency_key, request.idempotency_key);
             if (there && there->record.request_hash != request.request_hash)
                 co_return base::error(base::errc::invalid,
                                       "idempotency_key: it was used with other arguments for " +
                                           there->record.id + "; take a new key");
+            repeat = there != nullptr;
         }
         if (!there && !request.name.empty())
             there = find_by(owner, &registry::WorkspaceRecord::name, request.name);
@@ -146,6 +148,7 @@ Task<Result<Created>> Workspaces::Impl::create(std::string owner, CreateRequest 
         Created created;
         created.view = view(*there);
         created.existed = true;
+        created.repeat = repeat;
         co_return created;
     }
     if (static_cast<int>(table.size()) >= config.max_workspaces)

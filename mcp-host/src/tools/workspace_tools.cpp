@@ -152,7 +152,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             out["source"] = created.existed ? "existing" : created.warm ? "pool" : "cold";
             out["ready_ms"] = created.ready_ms;
             std::string note = created.note;
-            if (auto const ignored = created.existed ? beside_the_name(a) : ""; !ignored.empty())
+            bool const by_name = created.existed && !created.repeat;
+            if (auto const ignored = by_name ? beside_the_name(a) : ""; !ignored.empty())
                 note = "It existed already: " + ignored + " of this call were not applied.";
             if (!note.empty()) out["note"] = note;
             std::string text = (created.existed ? "Workspace " : "Created workspace ") + created.view.id +

@@ -73,6 +73,7 @@ struct View {
 struct Created {
     View view;
     bool existed = false;  ///< by name or idempotency key
+    bool repeat = false;   ///< by the key: a request like this one made it, so all that it asks for is there
     bool warm = false;
     double ready_ms = 0;
     std::string note;  ///< of a git clone

@@ -295,6 +295,75 @@ TEST_CASE("idle workspaces go to sleep a few at a time, and all of them in the e
     w.steps = {};
 }
 
+TEST_CASE("workspaces that grow into the last of the memory, with nobody asking for more") {
+    BERTH_NEEDS_MEMORY();
+    World w;
+    w.settings.idle.freeze_after = std::chrono::milliseconds(600'000);
+    w.settings.idle.hibernate_after = std::chrono::milliseconds(0);
+    std::vector<std::string> ids;
+    for (int i = 0; i < 3; ++i) {
+        CreateRequest request;
+        auto made = w.io.run(w.workspaces->create(kOwner, std::move(request)));
+        REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
+        ids.push_back(made->view.id);
+    }
+    auto const asleep = [&](std::string const& id) {
+        return w.workspaces->get(kOwner, id).value().state == "hibernated";
+    };
+    auto const pass = [&](int seconds) { w.io.run(base::sleep_for(std::chrono::milliseconds(1'000 * seconds))); };
+    auto const one_too_many = [&] {
+        std::uint64_t all = 0, least = UINT64_MAX;
+        for (auto const& id : ids) {
+            auto const used = w.workspaces->usage(kOwner, id).value().memory_bytes;
+            all += used;
+            least = std::min(least, used);
+        }
+        w.settings.hibernation.memory_ceiling = all - least / 2;
+    };
+    w.settings.hibernation.memory_ceiling = 8ull << 30;
+    int recorded = 0;
+    w.steps.before = [&](std::string const&) { ++recorded; };
+    w.workspaces->start_idle_policy();
+
+    SUBCASE("nothing is over: nothing is done, however idle they are") {
+        pass(12);
+        CHECK(recorded == 0);
+    }
+    SUBCASE("the one that was idle longest sleeps, and it alone") {
+        one_too_many();
+        CHECK(w.eventually([&] { return asleep(ids[0]); }));
+        pass(3);
+        CHECK_FALSE(asleep(ids[1]));
+        CHECK_FALSE(asleep(ids[2]));
+        CHECK(w.workspaces->life_counts().hibernated == 1);
+    }
+    SUBCASE("one that is at work stays, and so does one that was used just now") {
+        w.id = ids[0];
+        auto lease = w.awake();
+        REQUIRE(lease);
+        w.settings.hibernation.memory_ceiling = 1 << 20;
+        for (int second = 0; second < 12; ++second) {
+            for (auto const& id : {ids[1], ids[2]}) {
+                w.id = id;
+                REQUIRE(w.awake().has_value());
+            }
+            pass(1);
+        }
+        CHECK(w.workspaces->life_counts().hibernated == 0);
+        CHECK(w.eventually([&] { return asleep(ids[1]); }));
+        CHECK_FALSE(asleep(ids[0]));
+    }
+    SUBCASE("one that cannot be saved is not asked again and again: the next one sleeps") {
+        w.images->begin_fails = base::error(base::errc::limit, "no room");
+        w.settings.hibernation.memory_ceiling = 1 << 20;
+        CHECK(w.eventually([&] { return w.workspaces->life_counts().refused == 3; }));
+        pass(3);
+        CHECK(w.workspaces->life_counts().refused == 3);
+        CHECK(w.workspaces->life_counts().hibernated == 0);
+    }
+    w.steps = {};
+}
+
 TEST_CASE("a deletion that could not be finished is finished later") {
     BERTH_NEEDS_GVISOR();
     World w;

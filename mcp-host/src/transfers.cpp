@@ -228,6 +228,8 @@ base::Task<void> Transfers::upload(Link link, http::Reply& reply) {
         auto written = co_await base::blocking(pool_, std::move(write));
         if (!written) co_return co_await refuse(reply, written.error());
     }
+    auto const awake = co_await workspaces_.awake_for(link.owner, where, workspace::Touch::write);
+    if (!awake) co_return co_await refuse(reply, awake.error());
     auto commit = [file] { return file->commit(); };
     auto committed = co_await base::blocking(pool_, std::move(commit));
     if (!committed) co_return co_await refuse(reply, committed.error());

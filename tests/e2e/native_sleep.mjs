@@ -124,6 +124,41 @@ suite((berth) => {
         for (const one of [w, ...copies]) await end(one);
     });
 
+    test('a file that a sleeper has open is written: it wakes first, and keeps its memory', { timeout: 180_000, skip }, async () => {
+        const { w, count } = await fresh();
+        const holder = await w.start('echo holding; while exec 8< kept.txt; read line; do echo "says $(cat kept.txt);"; done');
+        await holder.hear(/holding/);
+        const upload = async (path, body) => {
+            const { url } = await w.must('get_transfer_url', { path, direction: 'upload' });
+            const answer = await fetch(url, { method: 'PUT', body });
+            assert.equal(answer.status, 201, await answer.text());
+        };
+        const writes = {
+            'a longer text': () => w.must('write_file', { path: 'kept.txt', content: 'a longer text' }),
+            'an even longer text': () => w.must('edit_file', { path: 'kept.txt', edits: [{ old_string: 'a longer', new_string: 'an even longer' }] }),
+            'an even longer text, and more': () => w.must('write_file', { path: 'kept.txt', content: ', and more', mode: 'append' }),
+            'sent': () => upload('kept.txt', 'sent'),
+        };
+        for (const [text, write] of Object.entries(writes)) {
+            await count();
+            await w.hibernate();
+            // What is new is nobody's, and wakes nobody.
+            await w.must('write_file', { path: `new/${text.length}`, content: text });
+            await upload(`new/sent-${text.length}`, text);
+            assert.equal(await w.state(), 'hibernated');
+            const done = await write();
+            if (done) assert.equal(done.fidelity, 'memory');
+            assert.equal((await w.must('workspace_get')).fidelity, 'memory');
+            await count();
+            await holder.say('', new RegExp(`says ${text};`));
+        }
+        // Without memory there is nothing to lose, and nothing to wake for.
+        await w.hibernate({ files_only: true });
+        assert.equal((await w.must('write_file', { path: 'kept.txt', content: 'while it is stopped' })).fidelity, undefined);
+        assert.equal(await w.state(), 'stopped');
+        await end(w);
+    });
+
     test('an image that cannot be used: it starts from its files, and says why', { timeout: 180_000, skip }, async () => {
         const { w } = await fresh();
         await w.hibernate();

@@ -260,6 +260,27 @@ Task<Result<Place>> Workspaces::place(std::string owner, std::string id, std::st
     co_return place;
 }
 
+Task<Result<std::optional<Lease>>> Workspaces::awake_for(std::string owner, Place place, Touch touch) {
+    auto found = impl_->find(owner, place.workspace);
+    if (!found) co_return found.error();
+    auto const state = (*found)->state;
+    auto const id = (*found)->record.id;
+    bool const asleep = state == State::hibernated || state == State::hibernating || state == State::waking;
+    bool const looks_at_sizes = (*found)->settings.runtime == sandbox::RuntimeKind::native;
+    std::optional<Lease> awake_already;
+    if (!asleep || !place.root || (touch == Touch::write && !looks_at_sizes)) co_return awake_already;
+    if (touch == Touch::write) {
+        // Nobody has a name open that is not there: what sleeps with a deleted file open is not saved.
+        auto look = [place] { return place.root->stat(place.path); };
+        auto there = co_await base::blocking(impl_->pool, std::move(look));
+        if (!there && base::is(there.error(), base::errc::not_found)) co_return awake_already;
+    }
+    auto lease = co_await awake(owner, id);
+    if (!lease) co_return lease.error();
+    std::optional<Lease> held(std::move(*lease));
+    co_return held;
+}
+
 Result<sandbox::Usage> Workspaces::usage(std::string const& owner, std::string const& id) const {
     auto w = impl_->find(owner, id);
     if (!w) return w.error();

@@ -61,12 +61,14 @@ Task<void> let_go_inside(Tools& t, Call& call, std::string workspace, workspace:
     (void)co_await awake->guest().read_file(std::move(path), 1);
 }
 
-// What sleeps with a file open wakes only where that file is: before a name is taken away, it is awake.
-Task<std::optional<workspace::Lease>> awake_if_asleep(Tools& t, Call& call, std::string workspace) {
-    auto const view = t.workspaces.get(call.caller().principal, workspace);
-    if (!view || (view->state != "hibernated" && view->state != "hibernating")) co_return std::nullopt;
-    auto awake = co_await t.workspaces.awake(call.caller().principal, workspace);
+// What sleeps with a file open wakes only where that file is as it was.
+Task<std::optional<workspace::Lease>> awake_for(Tools& t, Call& call, workspace::Place place, workspace::Touch touch) {
+    auto awake = co_await t.workspaces.awake_for(call.caller().principal, std::move(place), touch);
     co_return value_of(std::move(awake));
+}
+
+void add_arrival(std::optional<workspace::Lease> const& lease, Json& out, std::string& text) {
+    if (lease) host::add_arrival(lease->arrival(), out, text);
 }
 
 std::optional<std::string> if_sha256(Arguments const& a) {
@@ -162,7 +164,11 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                     {.name = "content", .required = true, .max_length = workspace::kMaxFileBytes},
                     {.name = "mode", .example = "overwrite", .values = {"overwrite", "append"}},
                     kIfSha},
-         .output = {{"path", "string"}, {"sha256", "string"}, {"bytes", "integer"}, {"created", "boolean"}},
+         .output = {{"path", "string"},
+                    {"sha256", "string"},
+                    {"bytes", "integer"},
+                    {"created", "boolean"},
+                    {"fidelity", "string"}},
          .hints = {.destructive = true, .idempotent = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto place = co_await place_of(t, call, a, a.string("path"));
@@ -184,15 +190,18 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             auto work = [place, content, mode, sha = if_sha256(a)] {
                 return workspace::write_file(*place.root, place.path, content, mode, sha);
             };
+            auto const lease = co_await awake_for(t, call, place, workspace::Touch::write);
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto const written = value_at(place, std::move(result));
             t.workspaces.file_changed(place);
-            co_return ToolResult::text((written.created ? "Created " : "Wrote ") + a.string("path") + ", " +
-                                           std::to_string(written.bytes) + " bytes.",
-                                       {{"path", a.string("path")},
-                                        {"sha256", written.sha256},
-                                        {"bytes", written.bytes},
-                                        {"created", written.created}});
+            Json out = {{"path", a.string("path")},
+                        {"sha256", written.sha256},
+                        {"bytes", written.bytes},
+                        {"created", written.created}};
+            auto text = (written.created ? "Created " : "Wrote ") + a.string("path") + ", " +
+                        std::to_string(written.bytes) + " bytes.";
+            add_arrival(lease, out, text);
+            co_return ToolResult::text(std::move(text), std::move(out));
         }));
 
     tools.push_back(make_tool(
@@ -213,7 +222,11 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                     {.name = "replace_all", .type = Type::boolean}}},
               kIfSha},
          .output =
-             {{"path", "string"}, {"sha256", "string"}, {"replacements", "integer"}, {"diff", "string"}},
+             {{"path", "string"},
+              {"sha256", "string"},
+              {"replacements", "integer"},
+              {"diff", "string"},
+              {"fidelity", "string"}},
          .hints = {.destructive = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto place = on_volume(co_await place_of(t, call, a, a.string("path")));
@@ -223,6 +236,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
             auto work = [place, edits, sha = if_sha256(a), shown = as_given(place, place.path)] {
                 return workspace::edit_file(*place.root, place.path, edits, sha, shown);
             };
+            auto const lease = co_await awake_for(t, call, place, workspace::Touch::write);
             auto result = co_await base::blocking(t.pool, std::move(work));
             auto edited = value_at(place, std::move(result));
             t.workspaces.file_changed(place);
@@ -230,6 +244,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                         {"sha256", edited.sha256},
                         {"replacements", edited.replacements},
                         {"diff", edited.diff}};
+            add_arrival(lease, out, edited.diff);
             co_return ToolResult::text(std::move(edited.diff), std::move(out));
         }));
 
@@ -340,7 +355,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                        .title = change.title,
                        .description = change.description,
                        .fields = fields,
-                       .output = {{"path", "string"}},
+                       .output = {{"path", "string"}, {"fidelity", "string"}},
                        .hints = {.destructive = true},
                        .toolset = "files"},
                       [&t, change](Arguments a, Call& call) -> Task<ToolResult> {
@@ -355,7 +370,7 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                           bool const takes_away = change.name == std::string_view("move_file") ||
                                                   change.name == std::string_view("delete_file");
                           std::optional<workspace::Lease> lease;
-                          if (takes_away) lease = co_await awake_if_asleep(t, call, a.string("workspace_id"));
+                          if (takes_away) lease = co_await awake_for(t, call, from, workspace::Touch::take_away);
                           auto work = [from, to, a, change] { return change.work(from, to, a); };
                           auto done = co_await base::blocking(t.pool, std::move(work));
                           require_at(from, done);
@@ -364,7 +379,10 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                           if (change.name == std::string_view("delete_file"))
                               co_await let_go_inside(t, call, a.string("workspace_id"), from);
                           auto const end = change.two ? a.string("to") : a.string("path");
-                          co_return ToolResult::text("Done: " + end, {{"path", end}});
+                          Json out = {{"path", end}};
+                          auto text = "Done: " + end;
+                          add_arrival(lease, out, text);
+                          co_return ToolResult::text(std::move(text), std::move(out));
                       }));
     }
     return tools;

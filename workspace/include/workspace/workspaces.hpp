@@ -178,6 +178,9 @@ struct Place {
     bool home = false;      ///< `root` is /home/agent, not /workspace
 };
 
+/// What is about to happen, from outside, to a name that a program inside may have open.
+enum class Touch { write, take_away };
+
 /// What changed of a workspace, for those who watch.
 struct Change {
     std::string workspace;
@@ -233,6 +236,9 @@ class Workspaces {
 
     /// Maps a tool's path. Does not wake anything: volumes are used from the host.
     Task<Result<Place>> place(std::string owner, std::string id, std::string path);
+    /// Wakes what sleeps with its memory when that memory could not be loaded any more once the name was touched: gVisor looks
+    /// for open files by their names, and CRIU also at their sizes. It stays awake for the lease; without one it may sleep on.
+    Task<Result<std::optional<Lease>>> awake_for(std::string owner, Place place, Touch touch);
     Result<sandbox::Usage> usage(std::string const& owner, std::string const& id) const;
     Result<VolumeUsage> disk(std::string const& owner, std::string const& id) const;
 

@@ -109,6 +109,44 @@ suite((berth) => {
         client.close();
     });
 
+    test('a call that takes long', { timeout: 120_000 }, async (t) => {
+        const clone = (seconds) => ({ git_url: `ext::sleep ${seconds}`, env: { GIT_ALLOW_PROTOCOL: 'ext' } });
+        await t.test('tells a client that asks how long it has taken, and of what', async () => {
+            const client = await v2(berth(), 'http', { pin: '2026-07-28' });
+            const heard = [];
+            const failed = await client.call('workspace_create', clone(8), { onprogress: (one) => heard.push(one) });
+            assert.match(failed.text, /git clone ended with/);
+            assert.ok(heard.length >= 2, JSON.stringify(heard));
+            assert.match(heard[0].message, /^\d s: making the workspace/);
+            assert.ok(heard[1].progress > heard[0].progress, JSON.stringify(heard));
+            await client.close();
+        });
+        await t.test('becomes a task where the client offers that, and ends with it', async () => {
+            const client = new HttpClient(berth());
+            const extensions = { 'io.modelcontextprotocol/tasks': {} };
+            let id = 0;
+            const ask = async (method, params, name) => {
+                const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+                    'io.modelcontextprotocol/clientCapabilities': { extensions } };
+                const { messages } = await client.post(JSON.stringify({ jsonrpc: '2.0', id: ++id, method, params: { ...params, _meta } }),
+                    { 'MCP-Protocol-Version': '2026-07-28', 'Mcp-Method': method, 'Mcp-Name': name });
+                return messages.find((message) => message.id === id).result;
+            };
+            const create = (args) => ask('tools/call', { name: 'workspace_create', arguments: args }, 'workspace_create');
+            const named = async () => (await client.call('workspace_list', {})).structured.workspaces.filter((w) => w.name === 'task');
+            const quick = await create({});
+            assert.match(quick.structuredContent.workspace_id, /^ws-/);
+            const slow = await create({ ...clone(8000), name: 'task' });
+            assert.equal(slow.resultType, 'task', JSON.stringify(slow));
+            assert.equal((await ask('tasks/get', { taskId: slow.taskId }, slow.taskId)).status, 'working');
+            assert.equal((await named()).length, 1);
+            await ask('tasks/cancel', { taskId: slow.taskId }, slow.taskId);
+            for (const end = Date.now() + 60_000; (await named()).length > 0;) assert.ok(Date.now() < end, 'it is still there');
+            await client.call('workspace_delete', { workspace_id: quick.structuredContent.workspace_id });
+            client.close();
+        });
+    });
+
     test('stdio ends with its input', { timeout: 100_000 }, async (t) => {
         const asks = [
             { jsonrpc: '2.0', id: 1, method: 'initialize', params: {

@@ -357,7 +357,8 @@ std::vector<mcp::Tool> file_tools(Tools& t) {
                        .fields = fields,
                        .output = {{"path", "string"}, {"fidelity", "string"}},
                        .hints = {.destructive = true},
-                       .toolset = "files"},
+                       .toolset = "files",
+                       .may_be_task = change.name == std::string_view("copy_file")},
                       [&t, change](Arguments a, Call& call) -> Task<ToolResult> {
                           auto from = on_volume(co_await place_of(t, call, a, a.string("path")));
                           workspace::Place to;

@@ -52,7 +52,9 @@ std::vector<mcp::Tool> lifecycle_tools(Tools& t) {
                     {"dropped", {{"type", "array"}, {"items", {{"type", "string"}}}}},
                     {"phases", {{"type", "array"}, {"items", {{"type", "object"}}}}}},
          .hints = {.destructive = true, .idempotent = true},
-         .toolset = "lifecycle"},
+         .toolset = "lifecycle",
+         .may_be_task = true,
+         .doing = "writing memory to disk"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             workspace::HibernateRequest request;
             request.files_only = a.boolean("files_only", false);
@@ -87,7 +89,9 @@ std::vector<mcp::Tool> lifecycle_tools(Tools& t) {
                     {"took_ms", "number"},
                     {"phases", {{"type", "array"}, {"items", {{"type", "object"}}}}}},
          .hints = {.idempotent = true},
-         .toolset = "lifecycle"},
+         .toolset = "lifecycle",
+         .may_be_task = true,
+         .doing = "loading memory from disk"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto done = co_await t.workspaces.wake(call.caller().principal, a.string("workspace_id"));
             auto const woken = value_of(std::move(done));

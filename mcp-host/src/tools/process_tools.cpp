@@ -140,7 +140,8 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                .maximum = 60'000}},
          .output = kProcess,
          .hints = {.destructive = true, .open_world = true},
-         .may_be_task = true},
+         .may_be_task = true,
+         .doing = "waking the workspace"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto awake = co_await t.workspaces.awake(call.caller().principal, a.string("workspace_id"));
             auto lease = value_of(std::move(awake));

@@ -62,7 +62,9 @@ mcp::Tool snapshot_tool(Tools& t) {
                  return o;
              }(),
          .hints = {},
-         .toolset = "lifecycle"},
+         .toolset = "lifecycle",
+         .may_be_task = true,
+         .doing = "saving memory and files"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto done = co_await t.workspaces.snapshot(call.caller().principal, a.string("workspace_id"),
                                                        a.string("name"));
@@ -100,7 +102,9 @@ mcp::Tool restore_tool(Tools& t) {
                     {"previous_state", "string"},
                     {"ms", "number"}},
          .hints = {.destructive = true},
-         .toolset = "lifecycle"},
+         .toolset = "lifecycle",
+         .may_be_task = true,
+         .doing = "loading the snapshot"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             std::optional<std::string> keep_as;
             if (a.has("keep_as")) keep_as = a.string("keep_as");
@@ -149,7 +153,9 @@ mcp::Tool fork_tool(Tools& t) {
                     {"ms", "number"},
                     {"still_ms", "number"}},
          .hints = {},
-         .toolset = "lifecycle"},
+         .toolset = "lifecycle",
+         .may_be_task = true,
+         .doing = "copying memory and files"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto names = a.strings("names");
             auto const count = static_cast<int>(

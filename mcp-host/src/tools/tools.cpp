@@ -1,10 +1,30 @@
 #include "tools.hpp"
 
+#include "ticking.hpp"
+
 #include <base/json.hpp>
 
 #include <spdlog/spdlog.h>
 
 namespace host {
+namespace {
+
+constexpr base::milliseconds kSilence{3'000};  // clients give up on a silent call after a minute, some earlier
+
+Task<ToolResult> run_checked(std::vector<Field> const& fields, Handler const& handler, Json arguments, Call& call) {
+    std::string failed;
+    try {
+        Arguments checked(fields, std::move(arguments));
+        co_return co_await handler(std::move(checked), call);
+    } catch (BadArgument const& e) {
+        failed = e.message;
+    } catch (ToolFailure const& e) {
+        failed = e.message;
+    }
+    co_return ToolResult::failure(base::to_utf8(failed));
+}
+
+}  // namespace
 
 Field workspace_id_field() {
     Field f;
@@ -34,18 +54,13 @@ mcp::Tool make_tool(ToolSpec spec, Handler handler) {
                          {"destructiveHint", spec.hints.destructive},
                          {"idempotentHint", spec.hints.idempotent},
                          {"openWorldHint", spec.hints.open_world}}}};
-    tool.run = [fields = spec.fields, handler = std::move(handler)](Json arguments,
-                                                                    Call& call) -> Task<ToolResult> {
-        std::string failed;
-        try {
-            Arguments checked(fields, std::move(arguments));
-            co_return co_await handler(std::move(checked), call);
-        } catch (BadArgument const& e) {
-            failed = e.message;
-        } catch (ToolFailure const& e) {
-            failed = e.message;
-        }
-        co_return ToolResult::failure(base::to_utf8(failed));
+    auto doing = spec.doing.empty() ? spec.title : spec.doing;
+    tool.run = [fields = spec.fields, handler = std::move(handler),
+                doing = std::move(doing)](Json arguments, Call& call) -> Task<ToolResult> {
+        if (!call.wants_progress()) co_return co_await run_checked(fields, handler, std::move(arguments), call);
+        Ticking ticking(call);
+        auto work = run_checked(fields, handler, std::move(arguments), ticking);
+        co_return co_await ticking.run(std::move(work), doing, kSilence);
     };
     return tool;
 }

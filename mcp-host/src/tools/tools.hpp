@@ -48,10 +48,12 @@ struct ToolSpec {
     Hints hints;
     std::string toolset = "core";
     bool may_be_task = false;
+    std::string doing = "";  ///< what its client hears that it does while it takes long; "" = the title
 };
 using Handler = std::function<Task<ToolResult>(Arguments, Call&)>;
 
-/// Checks arguments, runs the handler, and turns BadArgument and ToolFailure into results.
+/// Checks arguments, runs the handler, and turns BadArgument and ToolFailure into results. A client that wants progress hears
+/// every few seconds that it goes on.
 mcp::Tool make_tool(ToolSpec spec, Handler handler);
 
 /// A failed tool call, for the model to read: what failed and what to do next.

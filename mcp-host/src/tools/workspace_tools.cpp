@@ -143,7 +143,9 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                            {"note", "string"}});
                  return o;
              }(),
-         .hints = {.idempotent = false}},
+         .hints = {.idempotent = false},
+         .may_be_task = true,
+         .doing = "making the workspace and what is to be in it"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto made = co_await t.workspaces.create(call.caller().principal, request_from(a, t.settings));
             auto created = value_of(std::move(made));
@@ -273,7 +275,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
          .description = "Delete a workspace with all its files and processes. Cannot be undone.",
          .fields = {workspace_id_field()},
          .output = {{"workspace_id", "string"}, {"deleted", "boolean"}},
-         .hints = {.destructive = true}},
+         .hints = {.destructive = true},
+         .doing = "deleting files and snapshots"},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto const view = value_of(t.workspaces.get(call.caller().principal, a.string("workspace_id")));
             auto removed = co_await t.workspaces.remove(call.caller().principal, view.id);

@@ -53,6 +53,9 @@ suite((berth) => {
                 const woken = await w.must('workspace_wake');
                 assert.equal(woken.fidelity, 'memory');
                 assert.equal(woken.was_awake, false);
+                assert.equal(woken.image_bytes, slept.image_bytes);
+                assert.deepEqual(woken.dropped, []);
+                assert.ok(woken.took_ms > 0);
                 assert.equal((await w.must('workspace_wake')).was_awake, true);
             }
             assert.equal(await w.run('cat note-' + cycle), `cycle ${cycle}`);

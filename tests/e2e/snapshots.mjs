@@ -78,6 +78,9 @@ suite((berth) => {
             const back = await w.must('workspace_restore', { snapshot: round === 1 ? made.snapshot_id : 'two' });
             assert.equal(back.fidelity, 'memory');
             assert.equal(back.previous_state, 'lost');
+            assert.equal(back.memory_bytes, made.memory_bytes);
+            assert.ok(back.files_bytes > 0 && back.ms > 0);
+            assert.deepEqual(back.dropped, []);
             assert.equal(back.state, 'running');
             assert.equal(await w.run('cat kept.txt; ls'), 'firstkept.txt\np.py\n');
             const again = await count(w.talk(talk.process_id, written));
@@ -134,6 +137,8 @@ suite((berth) => {
         t.diagnostic(`10 forks in ${Math.round(made.ms)} ms, ${Math.round(made.still_ms)} ms of it at a stand`);
         assert.equal(made.fidelity, 'memory');
         assert.equal(made.workspaces.length, 10);
+        assert.ok(made.files_bytes > 0 && made.memory_bytes > 0);
+        assert.deepEqual(made.dropped, []);
         assert.deepEqual(made.workspaces.slice(0, 2).map((one) => one.name), names);
         const forks = made.workspaces.map((one) => ({ one, fork: at(one.workspace_id) }));
         const seen = { machine: new Set(), host: new Set(), urandom: new Set(), seeded: new Set(), fixed: new Set() };

@@ -92,6 +92,19 @@ TEST_CASE("a workspace that sleeps on disk") {
         CHECK(lost->reason == "lost");
         CHECK(lost->tail == "1\n");
     }
+    SUBCASE("tells whom it wakes for what was loaded, and what is lost") {
+        auto const woken = w.io.run(w.workspaces->wake(kOwner, w.id));
+        REQUIRE_MESSAGE(woken, (woken ? "" : woken.error().message()));
+        CHECK(woken->arrival.bytes == slept->bytes);
+        CHECK(woken->arrival.dropped.empty());
+        REQUIRE(w.hibernate());
+        w.images->open_fails = sandbox::error(sandbox::image_errc::damaged, "it was changed");
+        auto const started = w.io.run(w.workspaces->wake(kOwner, w.id));
+        REQUIRE_MESSAGE(started, (started ? "" : started.error().message()));
+        CHECK(started->arrival.fidelity == "files");
+        CHECK(started->arrival.bytes == 0);
+        CHECK(started->arrival.dropped == std::vector<std::string>{"memory and everything that ran"});
+    }
     SUBCASE("can give its image up") {
         auto given_up = w.hibernate(true);
         REQUIRE(given_up);
@@ -203,6 +216,9 @@ TEST_CASE("snapshots and forks over a store that fails") {
         REQUIRE_MESSAGE(back, (back ? "" : back.error().message()));
         CHECK_FALSE(back->memory);
         CHECK(back->why == "the disk is full");
+        CHECK(back->files_bytes > 0);
+        CHECK(back->memory_bytes == 0);
+        CHECK(back->dropped.empty());    // it had none to lose
         CHECK(w.view().fidelity == "files");
     }
     SUBCASE("forks of an image that cannot be opened start from their files") {
@@ -211,6 +227,8 @@ TEST_CASE("snapshots and forks over a store that fails") {
         REQUIRE_MESSAGE(made, (made ? "" : made.error().message()));
         CHECK_FALSE(made->memory);
         CHECK(made->why == "it was changed");
+        CHECK(made->files_bytes > 0);
+        CHECK(made->memory_bytes == 0);
         for (auto const& one : made->workspaces) CHECK(one.state == "stopped");
         CHECK(w.images->use().images == 0);
         CHECK(w.count().way == Arrival::Way::was_awake);
@@ -261,6 +279,9 @@ TEST_CASE("snapshots and forks over a store that fails") {
             auto const back = w.io.run(w.workspaces->restore(kOwner, w.id, made->snapshot.id, std::nullopt));
             REQUIRE_MESSAGE(back, (back ? "" : back.error().message()));
             CHECK(back->memory);
+            CHECK(back->files_bytes > 0);
+            CHECK(back->memory_bytes == made->snapshot.memory_bytes);
+            CHECK(back->dropped.empty());
             w.seen = then_seen;
             w.counted = then;
             w.count();

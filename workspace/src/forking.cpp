@@ -66,6 +66,7 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
     out.dropped = captured->dropped;
     out.still_ms = captured->still_ms;
     out.why = captured->why;
+    out.files_bytes = captured->files_bytes;
     children.front()->record.volume = captured->volume;
     Status done;
     for (std::size_t i = 1; done && i < children.size(); ++i) {
@@ -96,6 +97,7 @@ Task<Result<Forked>> Workspaces::Impl::fork(Ptr w, std::vector<Ptr> children) {
         counted.reset();
     }
     out.memory = image.has_value();
+    if (image) out.memory_bytes = image->info.bytes;
     bool recording = false;
     if (done) {
         std::vector<registry::WorkspaceRecord> all;

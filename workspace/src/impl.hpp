@@ -186,6 +186,8 @@ struct Workspaces::Impl {
 
 /// The mount of the files of a workspace that sleeps, after their last use.
 inline constexpr base::milliseconds kMountKept{30'000};
+/// What a start from the files alone lacks, for people.
+inline constexpr char const* kAllMemory = "memory and everything that ran";
 /// Memory that a booted sandbox takes at first.
 inline constexpr std::uint64_t kNewSandbox = 32ull << 20;
 

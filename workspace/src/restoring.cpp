@@ -121,6 +121,7 @@ Task<Result<RestoredTo>> Workspaces::Impl::restore(Ptr w, registry::SnapshotReco
     auto const volume = "v-" + base::random_id(16);
     auto copied = co_await volumes.clone(snapshot.volume, volume);
     if (!copied) co_return base::wrap(copied.error(), "nothing was restored");
+    out.files_bytes = copied->bytes;
 
     std::optional<sandbox::OpenImage> image;
     out.why = snapshot.note;
@@ -152,6 +153,10 @@ Task<Result<RestoredTo>> Workspaces::Impl::restore(Ptr w, registry::SnapshotReco
         co_return base::wrap(raised.error(), "nothing was restored");
     }
     out.memory = raised->memory;
+    if (out.memory) out.memory_bytes = image->info.bytes;
+    else if (!snapshot.image.empty()) out.dropped.push_back(kAllMemory);
+    if (int const n = w->streams; n > 0)
+        out.dropped.push_back(std::to_string(n) + (n == 1 ? " network connection" : " network connections"));
     if (!raised->why.empty()) out.why = raised->why;
     if (out.memory) out.why.clear();
     raised->why = out.why;

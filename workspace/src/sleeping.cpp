@@ -49,7 +49,7 @@ Task<Result<Slept>> Workspaces::Impl::hibernate(Ptr w, HibernateRequest request)
         slept.was_asleep = true;
         slept.fidelity = w->state == State::hibernated ? "memory" : "files";
     } else if (files) {
-        if (w->sandbox) slept.dropped.push_back("memory and everything that ran");
+        if (w->sandbox) slept.dropped.push_back(kAllMemory);
         auto rested = co_await put_to_rest(w, "");
         if (!rested) co_return rested.error();
         slept.fidelity = "files";
@@ -149,7 +149,7 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
         auto saving = sandbox->checkpoint(draft->directory, kSaveLimit, keeper);
         auto saved = co_await std::move(saving);
         if (saved) {
-            slept->dropped = saved->dropped;
+            slept->dropped = w->lost_asleep = saved->dropped;
             auto const at = slept->phases.begin() + static_cast<std::ptrdiff_t>(first_of_save) + 1;
             slept->phases.insert(at, saved->phases.begin(), saved->phases.end());
             lap("end");

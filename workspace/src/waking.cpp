@@ -163,6 +163,7 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
         if (!room) co_return room;
         Arriving const counted(*this, w->image->bytes);
         arrival->phases.push_back({"room", elapsed_ms(began)});
+        arrival->bytes = w->image->bytes;
         auto woken = co_await wake_image(w, arrival, &unusable);
         for (int tries = 0; !woken && base::is(woken.error(), base::errc::busy); ++tries) {
             bool const again = co_await wait_for_slot(tries);
@@ -172,6 +173,7 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
         if (woken) {
             arrival->way = Arrival::Way::woken;
             arrival->fidelity = "memory";
+            arrival->dropped = std::exchange(w->lost_asleep, {});
             arrival->took_ms = elapsed_ms(began);
             tell(*w);
             keep_spare();
@@ -184,7 +186,11 @@ Task<Status> Workspaces::Impl::bring_up(Ptr w, Arrival* arrival) {
     }
     auto started = co_await start_from_files(w);
     if (started) {
-        if (!unusable.empty()) ++counts.from_files;
+        if (!unusable.empty()) {
+            ++counts.from_files;
+            arrival->dropped.push_back(kAllMemory);
+        }
+        arrival->bytes = 0;
         arrival->way = Arrival::Way::started;
         arrival->fidelity = "files";
         arrival->reason = w->record.fidelity_reason;

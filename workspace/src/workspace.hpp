@@ -53,6 +53,7 @@ class Workspace {
     std::shared_ptr<sandbox::EgressPolicy const> policy;
     std::optional<registry::ImageRecord> image;  ///< while it is hibernated or waking
     Turn turn;                                   ///< start, wake, sleep, stop and delete, one at a time
+    std::vector<std::string> lost_asleep;        ///< by going to sleep, of what it had awake
     bool replaced = false;  ///< by a snapshot that is on its way: calls wait for the turn
     int leases = 0;
     int streams = 0;  ///< connections to the outside

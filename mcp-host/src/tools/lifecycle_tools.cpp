@@ -87,6 +87,8 @@ std::vector<mcp::Tool> lifecycle_tools(Tools& t) {
                     {"fidelity", "string"},
                     {"fidelity_reason", "string"},
                     {"took_ms", "number"},
+                    {"image_bytes", "integer"},
+                    {"dropped", {{"type", "array"}, {"items", {{"type", "string"}}}}},
                     {"phases", {{"type", "array"}, {"items", {{"type", "object"}}}}}},
          .hints = {.idempotent = true},
          .toolset = "lifecycle",
@@ -100,12 +102,16 @@ std::vector<mcp::Tool> lifecycle_tools(Tools& t) {
                         {"state", woken.view.state},
                         {"was_awake", !arrival.was_away()},
                         {"took_ms", arrival.took_ms},
+                        {"image_bytes", arrival.bytes},
+                        {"dropped", arrival.dropped},
                         {"phases", shown(arrival.phases)}};
             std::string text = woken.view.id + " is " + woken.view.state;
             if (!arrival.was_away())
                 text += "; it was awake.";
             else if (arrival.fidelity == "memory")
-                text += ", exactly as it was, after " + milliseconds(arrival.took_ms) + ".";
+                text += ", exactly as it was, after " + milliseconds(arrival.took_ms) + " (" +
+                        mebibytes(arrival.bytes) + " loaded).";
+            for (auto const& what : arrival.dropped) text += "\nDropped: " + what + ".";
             add_arrival(arrival, out, text);
             co_return ToolResult::text(std::move(text), std::move(out));
         }));

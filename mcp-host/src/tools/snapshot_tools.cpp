@@ -25,12 +25,17 @@ std::string named(workspace::SnapshotView const& s) {
 
 std::string whole_ms(double ms) { return std::to_string(static_cast<long long>(ms + 0.5)) + " ms"; }
 
+std::string sizes(std::uint64_t files, std::uint64_t memory) {
+    auto const mib = [](std::uint64_t bytes) { return std::to_string((bytes + (1 << 19)) >> 20) + " MiB"; };
+    return " (" + mib(files) + " of files" + (memory ? ", " + mib(memory) + " of memory)" : ")");
+}
+
 // What a reader must know beside the success.
 std::string fine_print(bool memory, std::string const& why, std::vector<std::string> const& dropped) {
     std::string text;
     if (!memory) text += " Files only" + (why.empty() ? std::string(".") : ": " + base::to_utf8(why) + ".");
     if (!dropped.empty()) {
-        text += " Closed by it in the workspace:";
+        text += " Dropped:";
         for (std::size_t i = 0; i < dropped.size(); ++i) text += (i ? ", " : " ") + dropped[i];
         text += ".";
     }
@@ -100,6 +105,9 @@ mcp::Tool restore_tool(Tools& t) {
                     {"note", "string"},
                     {"kept", "object"},
                     {"previous_state", "string"},
+                    {"files_bytes", "integer"},
+                    {"memory_bytes", "integer"},
+                    {"dropped", "array"},
                     {"ms", "number"}},
          .hints = {.destructive = true},
          .toolset = "lifecycle",
@@ -118,12 +126,16 @@ mcp::Tool restore_tool(Tools& t) {
                         {"snapshot_id", restored.snapshot},
                         {"fidelity", restored.memory ? "memory" : "files"},
                         {"previous_state", restored.kept ? "kept" : "lost"},
+                        {"files_bytes", restored.files_bytes},
+                        {"memory_bytes", restored.memory_bytes},
+                        {"dropped", restored.dropped},
                         {"ms", restored.ms}};
             if (!restored.memory) out["note"] = base::to_utf8(restored.why);
             if (restored.kept) out["kept"] = shown_snapshot(*restored.kept);
             std::string text =
-                restored.view.id + " is back at " + restored.snapshot + " in " + whole_ms(restored.ms) + "." +
-                fine_print(restored.memory, restored.why, {}) + " What it was before is " +
+                restored.view.id + " is back at " + restored.snapshot + " in " + whole_ms(restored.ms) +
+                sizes(restored.files_bytes, restored.memory_bytes) + "." +
+                fine_print(restored.memory, restored.why, restored.dropped) + " What it was before is " +
                 (restored.kept ? "kept as " + named(*restored.kept) : std::string("gone")) + ".";
             co_return ToolResult::text(std::move(text), std::move(out));
         });
@@ -149,6 +161,8 @@ mcp::Tool fork_tool(Tools& t) {
          .output = {{"workspaces", "array"},
                     {"fidelity", "string"},
                     {"note", "string"},
+                    {"files_bytes", "integer"},
+                    {"memory_bytes", "integer"},
                     {"dropped", "array"},
                     {"ms", "number"},
                     {"still_ms", "number"}},
@@ -165,7 +179,8 @@ mcp::Tool fork_tool(Tools& t) {
             auto const forked = value_of(std::move(done));
             Json list = Json::array();
             std::string text = "Forked into " + std::to_string(forked.workspaces.size()) + " in " +
-                               whole_ms(forked.ms) + "." +
+                               whole_ms(forked.ms) + sizes(forked.files_bytes, forked.memory_bytes) +
+                               (forked.workspaces.size() > 1 ? " each." : ".") +
                                fine_print(forked.memory, forked.why, forked.dropped);
             for (std::size_t i = 0; i < forked.workspaces.size(); ++i) {
                 auto const& view = forked.workspaces[i];
@@ -179,6 +194,8 @@ mcp::Tool fork_tool(Tools& t) {
             }
             Json out = {{"workspaces", std::move(list)},
                         {"fidelity", forked.memory ? "memory" : "files"},
+                        {"files_bytes", forked.files_bytes},
+                        {"memory_bytes", forked.memory_bytes},
                         {"dropped", forked.dropped},
                         {"ms", forked.ms},
                         {"still_ms", forked.still_ms}};

@@ -84,6 +84,8 @@ struct Arrival {
     enum class Way { was_awake, thawed, woken, started } way = Way::was_awake;
     std::string fidelity;  ///< memory | files; "" when it had not been away
     std::string reason;    ///< of files: why not memory
+    std::uint64_t bytes = 0;           ///< of the image it woke from
+    std::vector<std::string> dropped;  ///< what is not there again, for people; what its sleep took only if this server saw it
     sandbox::Phases phases;
     double took_ms = 0;
     /// It was asleep, or gone: worth telling the caller.
@@ -115,6 +117,9 @@ struct RestoredTo {
     bool memory = false;                 ///< else it was started from the snapshot's files
     std::string why;                     ///< not with memory
     std::optional<SnapshotView> kept;    ///< what it was before; without, that is gone
+    std::uint64_t files_bytes = 0;       ///< copied, on the disk; what the copy shares with the snapshot counts
+    std::uint64_t memory_bytes = 0;      ///< of the image that was loaded
+    std::vector<std::string> dropped;    ///< what is not there again, for people
     double ms = 0;
 };
 
@@ -124,6 +129,8 @@ struct Forked {
     std::vector<std::map<std::string, std::string>> processes;
     bool memory = false;                 ///< else they are stopped and start from their files
     std::string why;                     ///< not with memory
+    std::uint64_t files_bytes = 0;       ///< of each copy, on the disk; what it shares with others counts
+    std::uint64_t memory_bytes = 0;      ///< of the image that each was loaded from
     std::vector<std::string> dropped;    ///< what the origin lost by it, for people
     double ms = 0, still_ms = 0;         ///< in all; of that, how long nothing ran in the origin
 };

@@ -147,6 +147,64 @@ suite((berth) => {
         });
     });
 
+    test('the list of the core tools is short', async () => {
+        const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} };
+        const answer = await fetch(`${berth().url}?toolsets=core`, { method: 'POST', headers: {
+            Authorization: `Bearer ${berth().token}`, 'Content-Type': 'application/json', 'MCP-Protocol-Version': '2026-07-28',
+            Accept: 'application/json, text/event-stream', 'Mcp-Method': 'tools/list',
+        }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list', params: { _meta } }) });
+        const { result: { tools } } = await answer.json();
+        assert.ok(tools.length >= 12, JSON.stringify(tools));
+        // Models read it with every task. Four characters of it are about a token.
+        const tokens = JSON.stringify(tools).length / 4;
+        assert.ok(tokens < 4_000, `about ${tokens} tokens`);
+    });
+
+    test('the size of a terminal', { timeout: 120_000 }, async () => {
+        const client = new HttpClient(berth());
+        const good = async (name, args) => {
+            const answer = await client.call(name, args);
+            assert.ok(!answer.failed, `${name}: ${answer.text}`);
+            return answer.structured;
+        };
+        const { workspace_id } = await good('workspace_create', {});
+        const run = (args) => good('run_command', { workspace_id, command: 'stty size', pty: true, ...args });
+        assert.match((await run({})).output, /^40 120\s/);
+        assert.match((await run({ size: '100x30' })).output, /^30 100\s/);
+        const shell = await run({ command: 'while read line; do stty size; done', background: true, size: '80x24' });
+        const type = async (args) => {
+            await good('send_process_input', { process_id: shell.process_id, wait_ms: 0, ...args });
+        };
+        let heard = '';
+        const hears = async (pattern) => {
+            for (const end = Date.now() + 60_000; !pattern.test(heard);) {
+                assert.ok(Date.now() < end, heard);
+                heard = (await good('read_process_output', { process_id: shell.process_id, cursor: 0, wait_ms: 100 })).output;
+            }
+        };
+        await type({ input: '\n' });
+        await hears(/24 80/);
+        await type({ input: '\n', size: '132x50' });
+        await hears(/50 132/);
+        await type({ input: '', size: '90x20' });
+        await type({ input: '\n' });
+        await hears(/20 90/);
+        for (const size of ['', 'x', '80', '80x', 'x24', '0x24', '80x0', '-1x24', '80x24x2', '80 x 24', '1001x24', '99999999999x1']) {
+            for (const [tool, args] of [['run_command', { workspace_id, command: 'true', pty: true }],
+                ['send_process_input', { process_id: shell.process_id, input: '' }]]) {
+                const refused = await client.call(tool, { ...args, size });
+                assert.ok(refused.failed, `${tool} ${size}: ${refused.text}`);
+                assert.match(refused.text, /^size: expected columns x rows/);
+            }
+        }
+        const plain = await client.call('run_command', { workspace_id, command: 'true', size: '80x24' });
+        assert.match(plain.text, /^size: is of a terminal; pass pty: true/);
+        const { process_id } = await good('run_command', { workspace_id, command: 'sleep 60', background: true });
+        assert.match((await client.call('send_process_input', { process_id, input: '', size: '80x24' })).text, /no terminal/);
+        await good('workspace_delete', { workspace_id });
+        client.close();
+    });
+
     test('stdio ends with its input', { timeout: 100_000 }, async (t) => {
         const asks = [
             { jsonrpc: '2.0', id: 1, method: 'initialize', params: {

@@ -5,12 +5,14 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace host {
 namespace {
 
 constexpr std::int64_t kMaxWait = 3'600'000;
 constexpr std::size_t kDefaultOutput = 12'000;
+constexpr int kMaxTerminal = 1'000;  // columns, and rows
 
 Json const kProcess = {
     {"process_id", "string"},   {"state", "string"},
@@ -80,6 +82,26 @@ std::string after_death(sandbox::Death const& death) {
     return text + ".";
 }
 
+struct Size {
+    int columns, rows;
+};
+// "120x40" of the argument `size`.
+std::optional<Size> size_from(Arguments const& a) {
+    if (!a.has("size")) return std::nullopt;
+    auto const text = a.string("size");
+    auto const cross = text.find('x');
+    auto const number = [](std::string_view digits) {
+        int value = 0;
+        auto const [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+        return ec == std::errc() && end == digits.data() + digits.size() && value <= kMaxTerminal ? value : 0;
+    };
+    auto const all = std::string_view(text);
+    Size const size{number(all.substr(0, cross)), cross == all.npos ? 0 : number(all.substr(cross + 1))};
+    if (size.columns < 1 || size.rows < 1)
+        throw BadArgument("size: expected columns x rows, each up to " + std::to_string(kMaxTerminal) + ", for example \"120x40\"");
+    return size;
+}
+
 int signal_number(std::string const& name) {
     static std::map<std::string, int> const known{{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT},
                                                   {"HUP", SIGHUP},   {"QUIT", SIGQUIT}, {"USR1", SIGUSR1},
@@ -125,6 +147,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                .maximum = kMaxWait},
               {.name = "background", .type = Type::boolean, .description = "Answer at once, keep stdin open"},
               {.name = "pty", .type = Type::boolean, .description = "Give it a terminal"},
+              {.name = "size", .description = "Of the terminal, as 120x40", .example = "120x40"},
               {.name = "keep_alive",
                .type = Type::boolean,
                .description = "No hibernation while it runs"},
@@ -152,6 +175,11 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             spec.cwd = cwd.starts_with("/") ? cwd : "/workspace/" + cwd;
             spec.env = a.string_map("env");
             spec.pty = a.boolean("pty", false);
+            if (auto const size = size_from(a)) {
+                if (!spec.pty) throw BadArgument("size: is of a terminal; pass pty: true with it");
+                spec.columns = size->columns;
+                spec.rows = size->rows;
+            }
             spec.stdin_bytes = a.string("stdin");
             bool const background = a.boolean("background", false);
             spec.stdin_open = background || spec.pty;
@@ -288,18 +316,27 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
              {process_id,
               {.name = "input", .required = true, .example = "print(1)\n", .max_length = 1 << 20},
               {.name = "eof", .type = Type::boolean, .description = "Close stdin afterwards"},
+              {.name = "size", .description = "Resize its terminal first", .example = "120x40"},
               {.name = "wait_ms", .type = Type::integer, .example = 500, .minimum = 0, .maximum = 50'000}},
          .output = kProcess,
          .hints = {.destructive = true}},
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            auto const size = size_from(a);
             auto found = co_await t.workspaces.process(call.caller().principal, a.string("process_id"));
             auto record = value_of(std::move(found));
             auto awake = co_await t.workspaces.awake(call.caller().principal, record.workspace);
             auto lease = value_of(std::move(awake));
             auto before = co_await lease.guest().read(record.id, 1ull << 60, 1, base::milliseconds(0));
             auto const from = value_of(std::move(before)).total_bytes;
-            auto sent = co_await lease.guest().input(record.id, a.string("input"), a.boolean("eof", false));
-            require(sent);
+            if (size) {
+                auto resized = co_await lease.guest().resize(record.id, size->columns, size->rows);
+                require(resized);
+            }
+            auto input = a.string("input");
+            if (bool const eof = a.boolean("eof", false); eof || !input.empty()) {
+                auto sent = co_await lease.guest().input(record.id, std::move(input), eof);
+                require(sent);
+            }
             auto read = co_await lease.guest().read(record.id, from, 12'000,
                                                     base::milliseconds(a.integer("wait_ms", 500)));
             auto p = value_of(std::move(read));

@@ -142,7 +142,7 @@ Task<std::optional<Json>> read(Tools& t, std::string owner, std::string uri) {
     auto const view = t.workspaces.get(owner, name->workspace);
     if (!view || view->id != name->workspace) co_return std::nullopt;
     if (name->kind == ResourceUri::Kind::workspace)
-        co_return text_content(uri, "application/json", base::dump(shown(*view)));
+        co_return text_content(uri, "application/json", base::dump(shown_whole(*view)));
     if (name->kind == ResourceUri::Kind::file)
         co_return co_await read_file(t, std::move(owner), std::move(*name), std::move(uri));
     co_return co_await read_process(t, std::move(owner), std::move(*name), std::move(uri));

@@ -150,6 +150,33 @@ suite((berth) => {
         w.close();
     });
 
+    test('settings change while it lives', { timeout: 120_000 }, async () => {
+        const w = await Sleeper.create(berth(), { idle: { hibernate_after: '0s' } });
+        assert.equal((await w.must('workspace_get')).idle.hibernate_after_ms, 0);
+        const shown = await w.must('workspace_update', { idle: { hibernate_after: '1s' }, limits: { memory: '700MiB', cpus: 1 },
+            network: { allow: ['example.com'] } });
+        assert.equal(shown.idle.hibernate_after_ms, 1000);
+        assert.equal(shown.memory_mb, 700);
+        assert.equal(shown.cpus, 1);
+        assert.deepEqual(shown.network_allow, ['example.com']);
+        // Looking at it is no use of it.
+        await asleep(w);
+        await w.must('workspace_update', { idle: { keep_alive: true } });
+        assert.equal(await w.state(), 'hibernated');
+        assert.match(await w.run('echo $BERTH_EGRESS; curl -s http://example.org/'), /^example.com\n.*example.org is not/s);
+        await pause(2_500);
+        assert.notEqual(await w.state(), 'hibernated');
+        for (const [args, why] of [[{}, /nothing to change: pass idle, limits or network/], [{ idle: { hibernate_after: 'soon' } }, /hibernate_after/],
+            [{ limits: { disk: '2GiB' } }, /disk: unknown argument; expected memory, cpus, pids/], [{ limits: { memory: '900TiB' } }, /limits.memory: expected/],
+            [{ limits: { pids: 64 } }, /can be lowered only for a stopped workspace/], [{ network: { allow: ['no host'] } }, /network.allow/]]) {
+            const refused = await w.call('workspace_update', args);
+            assert.ok(refused.failed, JSON.stringify(args));
+            assert.match(refused.text, why);
+        }
+        await w.must('workspace_delete');
+        w.close();
+    });
+
     test('idle ones sleep by themselves; what is kept does not, a forgotten shell does', { timeout: 180_000 }, async () => {
         const idle = { hibernate_after: '1s' };
         const forgotten = await Sleeper.create(berth(), { idle });

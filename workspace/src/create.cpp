@@ -45,23 +45,8 @@ bool plain_name(std::string const& name) {
            name.front() != '-' && name.front() != '.';
 }
 
-Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
+Status Workspaces::Impl::permitted_limits(Settings const& s) const {
     auto const& max = config.max_limits;
-    Settings s;
-    s.limits.memory_bytes = r.memory_bytes.value_or(config.limits.memory_bytes);
-    s.limits.cpus = r.cpus.value_or(config.limits.cpus);
-    s.limits.pids = r.pids.value_or(config.limits.pids);
-    s.disk_bytes = r.disk_bytes.value_or(config.limits.disk_bytes);
-    s.env = r.env;
-    s.allow = r.allow;
-    s.idle = r.idle.value_or(
-        IdlePolicy{config.idle.freeze_after, config.idle.hibernate_after, config.idle.stop_after, config.idle.keep_alive});
-    auto const& native = config.native.templates;
-    auto const& image = r.template_name.empty() ? config.default_template : r.template_name;
-    bool const preferred = std::find(native.begin(), native.end(), image) != native.end();
-    s.runtime = r.runtime.value_or(preferred ? sandbox::RuntimeKind::native : sandbox::RuntimeKind::gvisor);
-    if (s.runtime == sandbox::RuntimeKind::native && !config.native.allow)
-        return base::error(base::errc::denied, "runtime: native workspaces are not allowed on this server; leave runtime out");
     constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
     for (auto const& ok : {
              at_most(
@@ -73,25 +58,16 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
                      "limits.cpus: expected 0.1 to " + std::to_string(max.cpus) + ", for example 1.5"),
              at_most(s.limits.pids, 64, max.pids,
                      "limits.pids: expected 64 to " + std::to_string(max.pids) + ", for example 512"),
-             at_most(r.env.size(), std::size_t{0}, kMaxEnv, "env: at most 200 variables"),
-             at_most(r.files.size(), std::size_t{0}, kMaxFiles,
-                     "files: at most 500; put more there with git_url or run_command"),
          })
         if (!ok) return ok.error();
-    if (!r.name.empty() && !plain_name(r.name))
-        return base::error(
-            base::errc::invalid,
-            "name: expected letters, digits, '-', '_' and '.', at most 63, for example \"data-analysis\"");
-    for (auto const& [name, value] : r.env)
-        if (!variable_name(name) || value.find('\0') != value.npos)
-            return base::error(
-                base::errc::invalid,
-                "env: \"" + name +
-                    "\" is not a variable name, expected for example {\"API_URL\": \"https://...\"}");
-    auto policy = sandbox::EgressPolicy::parse(r.allow);
+    return {};
+}
+
+Status Workspaces::Impl::permitted_hosts(std::vector<std::string> const& allow) const {
+    auto policy = sandbox::EgressPolicy::parse(allow);
     if (!policy) return base::wrap(policy.error(), "network.allow");
     auto const& permitted = config.network.max_allow;
-    if (!r.allow.empty() && std::find(permitted.begin(), permitted.end(), "*") == permitted.end()) {
+    if (!allow.empty() && std::find(permitted.begin(), permitted.end(), "*") == permitted.end()) {
         auto ceiling = sandbox::EgressPolicy::parse(permitted);
         if (!ceiling) return ceiling.error();
         for (auto const& rule : policy->rules)
@@ -111,6 +87,43 @@ Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
                                            " is outside what the operator permits (network.max_allow)");
             }
     }
+    return {};
+}
+
+Result<Settings> Workspaces::Impl::settle(CreateRequest const& r) const {
+    Settings s;
+    s.limits.memory_bytes = r.memory_bytes.value_or(config.limits.memory_bytes);
+    s.limits.cpus = r.cpus.value_or(config.limits.cpus);
+    s.limits.pids = r.pids.value_or(config.limits.pids);
+    s.disk_bytes = r.disk_bytes.value_or(config.limits.disk_bytes);
+    s.env = r.env;
+    s.allow = r.allow;
+    s.idle = r.idle.value_or(
+        IdlePolicy{config.idle.freeze_after, config.idle.hibernate_after, config.idle.stop_after, config.idle.keep_alive});
+    auto const& native = config.native.templates;
+    auto const& image = r.template_name.empty() ? config.default_template : r.template_name;
+    bool const preferred = std::find(native.begin(), native.end(), image) != native.end();
+    s.runtime = r.runtime.value_or(preferred ? sandbox::RuntimeKind::native : sandbox::RuntimeKind::gvisor);
+    if (s.runtime == sandbox::RuntimeKind::native && !config.native.allow)
+        return base::error(base::errc::denied, "runtime: native workspaces are not allowed on this server; leave runtime out");
+    if (auto ok = permitted_limits(s); !ok) return ok.error();
+    for (auto const& ok : {
+             at_most(r.env.size(), std::size_t{0}, kMaxEnv, "env: at most 200 variables"),
+             at_most(r.files.size(), std::size_t{0}, kMaxFiles,
+                     "files: at most 500; put more there with git_url or run_command"),
+         })
+        if (!ok) return ok.error();
+    if (!r.name.empty() && !plain_name(r.name))
+        return base::error(
+            base::errc::invalid,
+            "name: expected letters, digits, '-', '_' and '.', at most 63, for example \"data-analysis\"");
+    for (auto const& [name, value] : r.env)
+        if (!variable_name(name) || value.find('\0') != value.npos)
+            return base::error(
+                base::errc::invalid,
+                "env: \"" + name +
+                    "\" is not a variable name, expected for example {\"API_URL\": \"https://...\"}");
+    if (auto ok = permitted_hosts(s.allow); !ok) return ok.error();
     return s;
 }
 

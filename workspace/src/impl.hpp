@@ -112,7 +112,15 @@ struct Workspaces::Impl {
     // create.cpp
     Task<Result<Created>> create(std::string owner, CreateRequest request, std::shared_ptr<Caller> caller);
     Result<Settings> settle(CreateRequest const&) const;  ///< defaults filled in, maxima checked
+    Status permitted_limits(Settings const&) const;
+    Status permitted_hosts(std::vector<std::string> const& allow) const;
     Task<Status> furnish(Ptr w, CreateRequest const& request, Caller& caller, std::string& note);
+
+    // updating.cpp
+    Task<Status> update(Ptr w, UpdateRequest request);
+    Result<Settings> changed_settings(Workspace const& w, UpdateRequest const& request) const;
+    /// What runs takes `w`'s settings, where they differ from those that it has.
+    Task<Status> take_settings(Ptr w, Settings const& has);
 
     // recovery.cpp
     Task<RecoveryReport> recover();

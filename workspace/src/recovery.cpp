@@ -45,6 +45,11 @@ Task<Status> Workspaces::Impl::take_back(Ptr w) {
         // The node knows only its default.
         if (auto s = w->sandbox->set_limits(host_limits(w->settings.limits)); !s)
             spdlog::warn("workspace {}: its limits: {}", w->record.id, s.error().message());
+        // As recorded: a crash may have kept the last change from it.
+        auto setup = setup_for(*w);
+        auto configured = co_await w->sandbox->guest().configure(std::move(setup));
+        if (!configured)
+            spdlog::warn("workspace {}: its settings: {}", w->record.id, configured.error().message());
         co_await relearn_processes(w);
         co_return Status();
     }

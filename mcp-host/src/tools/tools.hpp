@@ -83,8 +83,9 @@ mcp::Tool preview_check_tool(Tools&);
 
 Field workspace_id_field();
 
-/// A workspace as workspace_get and its resource show it.
+/// A workspace as lists show it, and as workspace_get and its resource do.
 Json shown(workspace::View const&);
+Json shown_whole(workspace::View const&);
 
 /// Tells a caller whose call brought a workspace back with what: in the structured result, and a line when it lost something.
 void add_arrival(workspace::Arrival const&, Json& out, std::string& text);

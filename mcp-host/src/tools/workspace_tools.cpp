@@ -18,6 +18,15 @@ Json shown(workspace::View const& v) {
     return j;
 }
 
+Json shown_whole(workspace::View const& v) {
+    Json j = shown(v);
+    j["idle"] = {{"freeze_after_ms", v.idle.freeze_after.count()},
+                 {"hibernate_after_ms", v.idle.hibernate_after.count()},
+                 {"stop_after_ms", v.idle.stop_after.count()},
+                 {"keep_alive", v.idle.keep_alive}};
+    return j;
+}
+
 namespace {
 
 Json const kShown = {{"workspace_id", "string"}, {"name", "string"},       {"state", "string"},
@@ -38,6 +47,90 @@ void duration_of(Json const& idle, char const* key, base::milliseconds& out) {
     auto parsed = config::parse_duration(idle.at(key).get<std::string>());
     if (!parsed) throw BadArgument(std::string("idle.") + key + ": " + parsed.error().message());
     out = *parsed;
+}
+
+template <class T>
+void change(Json const& given, char const* key, std::optional<T>& out) {
+    if (given.contains(key)) out = given.at(key).get<T>();
+}
+void change(Json const& idle, char const* key, std::optional<base::milliseconds>& out) {
+    if (!idle.contains(key)) return;
+    base::milliseconds value{};
+    duration_of(idle, key, value);
+    out = value;
+}
+
+workspace::UpdateRequest update_from(Arguments const& a) {
+    workspace::UpdateRequest r;
+    if (auto const& idle = a.raw("idle"); idle.is_object()) {
+        change(idle, "freeze_after", r.freeze_after);
+        change(idle, "hibernate_after", r.hibernate_after);
+        change(idle, "stop_after", r.stop_after);
+        change(idle, "keep_alive", r.keep_alive);
+    }
+    if (auto const& limits = a.raw("limits"); limits.is_object()) {
+        if (limits.contains("memory")) r.memory_bytes = size_of(limits, "memory");
+        change(limits, "cpus", r.cpus);
+        if (limits.contains("pids")) r.pids = static_cast<int>(limits["pids"].get<double>());
+    }
+    if (auto const& network = a.raw("network"); network.is_object()) change(network, "allow", r.allow);
+    return r;
+}
+
+Field idle_field() {
+    return {.name = "idle",
+            .type = Field::Type::object,
+            .description = "After how long without use it pauses, goes to disk, or keeps files only",
+            .example = {{"hibernate_after", "30m"}},
+            .fields = {{.name = "freeze_after", .example = "2s"},
+                       {.name = "hibernate_after", .example = "30m"},
+                       {.name = "stop_after", .example = "48h"},
+                       {.name = "keep_alive", .type = Field::Type::boolean, .example = true}}};
+}
+
+mcp::Tool update_tool(Tools& t) {
+    return make_tool(
+        {.name = "workspace_update",
+         .title = "Change a workspace's settings",
+         .description = "Change when a workspace rests, its limits, or the hosts that it may reach, for good. What is not "
+                        "given stays. Wakes nothing. Programs that run keep their environment; connections to hosts no "
+                        "longer allowed end.",
+         .fields = {workspace_id_field(),
+                    idle_field(),
+                    {.name = "limits",
+                     .type = Field::Type::object,
+                     .example = {{"memory", "1GiB"}, {"cpus", 1.5}},
+                     .fields = {{.name = "memory", .description = "Not below what it has in use", .example = "1GiB"},
+                                {.name = "cpus", .type = Field::Type::number, .example = 1.5},
+                                {.name = "pids", .type = Field::Type::integer, .example = 512}}},
+                    {.name = "network",
+                     .type = Field::Type::object,
+                     .example = {{"allow", {"pypi.org", "files.pythonhosted.org"}}},
+                     .fields = {{.name = "allow",
+                                 .type = Field::Type::strings,
+                                 .description = "All hosts from now on; [] is none",
+                                 .example = {"pypi.org", "files.pythonhosted.org"}}}}},
+         .output =
+             [] {
+                 Json o = kShown;
+                 o.update({{"pids", "integer"}, {"idle", "object"}});
+                 return o;
+             }(),
+         .hints = {.destructive = true, .idempotent = true},
+         .toolset = "lifecycle"},
+        [&t](Arguments a, Call& call) -> Task<ToolResult> {
+            if (a.raw("idle").is_null() && a.raw("limits").is_null() && a.raw("network").is_null())
+                throw BadArgument("nothing to change: pass idle, limits or network, for example "
+                                  "{\"idle\": {\"hibernate_after\": \"30m\"}}");
+            auto request = update_from(a);
+            auto done = co_await t.workspaces.update(call.caller().principal, a.string("workspace_id"),
+                                                     std::move(request));
+            auto const view = value_of(std::move(done));
+            t.records.audit_lazy(view.id, "settings changed", a.all());
+            Json out = shown_whole(view);
+            out["pids"] = view.limits.pids;
+            co_return ToolResult::text("Changed " + view.id + ", " + view.state + ".", std::move(out));
+        });
 }
 
 workspace::CreateRequest request_from(Arguments const& a, config::Settings const& settings) {
@@ -121,16 +214,9 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
                .fields = {{.name = "allow",
                            .type = Type::strings,
                            .description = "Hosts that may be reached, \"*.\" for all below, \"*\" for "
-                                          "all public ones; for good. pip needs both of the example",
+                                          "all public ones. pip needs pypi.org and files.pythonhosted.org",
                            .example = {"pypi.org", "files.pythonhosted.org"}}}},
-              {.name = "idle",
-               .type = Type::object,
-               .description = "After how long without use it pauses, goes to disk, or keeps files only",
-               .example = {{"hibernate_after", "30m"}},
-               .fields = {{.name = "freeze_after", .example = "2s"},
-                          {.name = "hibernate_after", .example = "30m"},
-                          {.name = "stop_after", .example = "48h"},
-                          {.name = "keep_alive", .type = Type::boolean, .example = true}}},
+              idle_field(),
               {.name = "idempotency_key",
                .description = "A repeat with the same key makes nothing new",
                .max_length = 200}},
@@ -177,7 +263,8 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
          .output =
              [] {
                  Json o = kShown;
-                 o.update({{"metrics", "object"},
+                 o.update({{"idle", "object"},
+                           {"metrics", "object"},
                            {"ports", "array"},
                            {"processes", "array"},
                            {"events", "array"}});
@@ -187,7 +274,7 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
         [&t](Arguments a, Call& call) -> Task<ToolResult> {
             auto const owner = call.caller().principal;
             auto const view = value_of(t.workspaces.get(owner, a.string("workspace_id")));
-            Json out = shown(view);
+            Json out = shown_whole(view);
             std::string text = view.id + ": " + view.state + " (" + sandbox::to_string(view.runtime) + ")";
             if (!view.last_error.empty()) text += "; last sandbox: " + view.last_error;
             for (auto const& what : a.strings("include")) {
@@ -284,6 +371,7 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
             co_return ToolResult::text("Deleted " + view.id + ".",
                                        {{"workspace_id", view.id}, {"deleted", true}});
         }));
+    tools.push_back(update_tool(t));
     return tools;
 }
 

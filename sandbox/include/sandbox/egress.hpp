@@ -48,10 +48,11 @@ class EgressProxy {
     };
     EgressProxy(asio::io_context&, Options, std::function<void(Record const&)> audit);
     ~EgressProxy();
-    /// Serves one connection from inside until it ends. `policy` is shared so that a change reaches open workspaces; `told` hears
-    /// what the audit hears.
+    /// Serves one connection from inside until it ends. `told` hears what the audit hears.
     void serve(std::unique_ptr<base::ByteStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy,
                std::function<void(Record const&)> told = nullptr);
+    /// Another list for the connections that are open: those to a host that it does not allow end.
+    void hold_to(std::string const& workspace_id, std::shared_ptr<EgressPolicy const> policy);
 
   private:
     struct Impl;

@@ -69,6 +69,8 @@ struct EgressProxy::Impl {
         std::string workspace_id;
         std::shared_ptr<EgressPolicy const> policy;
         std::function<void(Record const&)> told;
+        std::string host;  // that it asked for and was allowed, "" before
+        int port = 0;
         asio::cancellation_signal stop;
     };
 
@@ -112,6 +114,8 @@ Task<void> EgressProxy::Impl::serve(std::shared_ptr<Impl> self, std::shared_ptr<
         co_await answer(stream, "403 Forbidden", std::move(sentence));
         co_return;
     }
+    c->host = request->host;
+    c->port = request->port;
     auto socket = co_await self->dialer.dial(request->host, request->port, self->options.connect_limit);
     if (!socket) {
         auto const failed = socket.error();
@@ -146,6 +150,15 @@ EgressProxy::~EgressProxy() {
     impl_->audit = nullptr;    // its owner may go next, while the connections still wind down
     auto const open = impl_->connections;
     for (auto const& c : open) c->stop.emit(asio::cancellation_type::terminal);
+}
+
+void EgressProxy::hold_to(std::string const& workspace_id, std::shared_ptr<EgressPolicy const> policy) {
+    auto const open = impl_->connections;    // one that ends leaves the list
+    for (auto const& c : open) {
+        if (c->workspace_id != workspace_id) continue;
+        c->policy = policy;
+        if (!c->host.empty() && !policy->allows(c->host, c->port)) c->stop.emit(asio::cancellation_type::terminal);
+    }
 }
 
 void EgressProxy::serve(std::unique_ptr<base::ByteStream> stream, std::string workspace_id,

@@ -92,6 +92,32 @@ TEST_CASE("the egress proxy") {
         CHECK(w.records[0].host == "127.0.0.1");
         CHECK(w.records[0].port == w.port);
     }
+    SUBCASE("ends what is open to a host that a new list does not allow, of that workspace alone") {
+        World w;
+        auto const wire = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\n");
+        auto const server = w.io.run(accept(w.acceptor));
+        auto const listed = [](std::vector<std::string> const& patterns) {
+            return std::make_shared<EgressPolicy const>(EgressPolicy::parse(patterns).value());
+        };
+        w.proxy->hold_to("ws-1", listed({w.target(), "example.com"}));
+        w.proxy->hold_to("ws-2", listed({}));
+        asio::write(*server, asio::buffer(std::string("still")));
+        w.wait(wire, [](Wire& there) { return there.to_program.ends_with("still"); });
+        CHECK_FALSE(wire->closed);
+        w.proxy->hold_to("ws-1", listed({"example.com"}));
+        w.wait_closed(wire);
+        CHECK(w.io.run(read_to_end(*server)) == "");
+    }
+    SUBCASE("holds one whose request has not come yet to the new list") {
+        World w;
+        auto const wire = w.open({w.target()}, "CONNECT ");
+        w.io.run(base::sleep_for(std::chrono::milliseconds(20)));
+        w.proxy->hold_to("ws-1", std::make_shared<EgressPolicy const>());
+        wire->to_proxy += w.target() + " HTTP/1.1\r\n\r\n";
+        wire->wake();
+        w.wait_closed(wire);
+        CHECK(contains(wire->to_program, "403"));
+    }
     SUBCASE("passes on one plain request with its body, and nothing that follows it") {
         World w;
         auto const wire = w.open({w.target()}, "POST http://" + w.target() +

@@ -54,6 +54,16 @@ struct CreateRequest {
     std::string request_hash;  ///< of the arguments, to tell a repeat from a different request
 };
 
+/// What is to change; the rest stays.
+struct UpdateRequest {
+    std::optional<base::milliseconds> freeze_after, hibernate_after, stop_after;
+    std::optional<bool> keep_alive;
+    std::optional<std::uint64_t> memory_bytes;
+    std::optional<double> cpus;
+    std::optional<int> pids;
+    std::optional<std::vector<std::string>> allow;
+};
+
 struct View {
     std::string id, name, template_name;
     sandbox::RuntimeKind runtime = sandbox::RuntimeKind::gvisor;
@@ -217,6 +227,12 @@ class Workspaces {
     /// Newest first.
     std::vector<View> list(std::string const& owner) const;
     Task<Status> remove(std::string owner, std::string id);
+
+    /// Changes settings of one that runs, sleeps or is stopped, for good; wakes nothing, and is no use of it. Connections to hosts that
+    /// are not allowed any more end; programs keep the environment and the number of processes that they began with. All of it
+    /// or nothing. errc::invalid, errc::denied: beyond what the operator permits, or not while it is what it is. errc::limit: less
+    /// memory than it has in use.
+    Task<Result<View>> update(std::string owner, std::string id, UpdateRequest request);
 
     /// Wakes or starts it when needed; one wake however many callers, each of whom learns how it came back. An image that
     /// cannot be loaded leads to a start from the files; one that could, but not now (no room, no time), to an error.

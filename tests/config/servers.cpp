@@ -135,6 +135,49 @@ TEST_CASE("servers.json") {
             CHECK(problem(row.entry) == row.message);
         }
     }
+    SUBCASE("refuses what is allowed as well, wherever it stands, for it could not be kept") {
+        auto const files = [](std::string const& lists) {
+            return problem("{\"command\": \"a\", \"sandbox\": {\"filesystem\": {\n" + lists + "}}}");
+        };
+        auto const hosts = [](std::string const& lists) {
+            return problem("{\"command\": \"a\", \"sandbox\": {\"network\": {\n" + lists + "}}}");
+        };
+        for (auto const* kept :
+             {R"("denyRead": ["/root/.ssh", "~/.ssh", "**/.env"], "denyWrite": ["/etc"])", R"("allowWrite": ["/a"], "denyRead": ["/b", "/ab"])",
+              R"("denyRead": ["/home"], "allowRead": ["/home/me/notes"])", R"("allowRead": ["/a"], "denyWrite": ["/a"])",
+              R"("allowWrite": ["/srv/x"], "denyRead": ["~/.ssh"])"}) {
+            INFO(kept);
+            CHECK(files(kept) == "");
+        }
+        for (auto const* lost :
+             {R"("allowWrite": ["/home/me"], "denyRead": ["/home/me/.ssh"])", R"("denyRead": ["/a/b"], "allowRead": ["/a"])",
+              R"("denyRead": ["/a/./b/"], "allowRead": ["/a"])", R"("denyRead": ["/a/x/../b"], "allowRead": ["/a/b"])",
+              R"("denyRead": ["~/.ssh"], "allowRead": ["/home/me"])", R"("denyRead": ["**/.env"], "allowRead": ["/a"])",
+              R"("denyWrite": ["/a"], "allowWrite": ["/a/b"])", R"("denyRead": ["/a"], "allowWrite": ["/a/b"])",
+              R"("denyRead": ["/"], "allowWrite": ["/a"])", R"("denyWrite": ["/a"], "allowWrite": ["/a"])"}) {
+            INFO(lost);
+            CHECK(files(lost).starts_with("servers.json:2: x.sandbox.filesystem.deny"));
+        }
+        for (auto const* kept :
+             {R"("deniedDomains": ["*", "https://x.com"])", R"("allowedDomains": ["x.com"], "deniedDomains": ["*.x.com", "y.com", "x.com:22"])",
+              R"("allowedDomains": ["x.com:22"], "deniedDomains": ["x.com:443", "ax.com"])"}) {
+            INFO(kept);
+            CHECK(hosts(kept) == "");
+        }
+        for (auto const* lost :
+             {R"("deniedDomains": ["x.com"], "allowedDomains": ["x.com"])", R"("allowedDomains": ["a.x.com"], "deniedDomains": ["*.x.com"])",
+              R"("allowedDomains": ["x.com:443"], "deniedDomains": ["x.com"])", R"("allowedDomains": ["*.x.com"], "deniedDomains": ["a.X.com."])",
+              R"("allowedDomains": ["*.a.x.com"], "deniedDomains": ["*.x.com"])", R"("allowedDomains": ["x.com"], "deniedDomains": ["*"])",
+              R"("allowedDomains": ["x.com"], "deniedDomains": ["https://y.com"])", R"("allowedDomains": ["x.com"], "deniedDomains": ["x.com:443"])",
+              R"("allowedDomains": ["[0:0::1]"], "deniedDomains": ["[::1]"])"}) {
+            INFO(lost);
+            CHECK(hosts(lost).starts_with("servers.json:2: x.sandbox.network.deniedDomains: expected "));
+        }
+        CHECK(problem(R"({"command": "a", "isolation": "host-insecure", "sandbox": {"filesystem": {"denyRead": ["/a"]}}})")
+                  .find("outside any sandbox") != std::string::npos);
+        CHECK(problem(R"({"command": "a", "sandbox": {"workspace": "w", "filesystem": {"denyRead": ["${workspaceFolder}/.env"]}}})")
+                  .find("sandbox.workspace") != std::string::npos);
+    }
     SUBCASE("replaces variables once, from the environment, files and inputs") {
         auto const e = one(
             R"({"command": "${userHome}/bin/${NO:-x}", "args": ["$HOME", "${env:GH_TOKEN}", "${NESTED}", "$${GH_TOKEN}",

@@ -173,6 +173,7 @@ void check_together(EntryReader& r, JsonNode const& node) {
         }
     }
     check_login(r, node);
+    check_refused(r);
     bool const boxed = !remote && e.isolation == ServerEntry::Isolation::sandbox;
     if (e.hibernate && !boxed) r.note(node.line, "idle: hibernate needs a sandbox and was passed over");
     // Within another, it could be replaced by whoever may write that one, and is visible there anyway.

@@ -21,6 +21,12 @@ class EntryReader {
     bool enabled_said = false, disabled_said = false;
     bool kind_said = false;
     std::string bearer_variable;
+    /// What the entry refuses, for the end: a list that allows it may stand below.
+    struct Refused {
+        int line;
+        std::string key, text;
+    };
+    std::vector<Refused> refused;
 
     /// The first mistake stands.
     void mistake(int line, std::string const& key, std::string const& expected);
@@ -49,6 +55,9 @@ struct EntryKey {
 };
 std::vector<EntryKey> const& entry_keys();
 std::vector<EntryKey> oauth_keys();  ///< those of them that begin with "oauth."
+
+/// A refusal that something allowed opens is a mistake, whichever stands first.
+void check_refused(EntryReader& reader);
 
 /// Reads every key of `node` into the reader's entry, then checks what several keys say together.
 void read_entry(EntryReader& reader, JsonNode const& node);

@@ -58,19 +58,10 @@ Reader paths_key(Field field) {
     };
 }
 
-/// What VS Code can refuse on top of what it allows. Here nothing is allowed that was not named, so a refusal
-/// is already kept, unless it lies within what was allowed.
-template <class Allowed>
-Reader refusals(Allowed allowed) {
-    return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
-        for (auto const& path : r.texts(node, key))
-            for (auto const& open : allowed(r.entry))
-                if (path == open || path.starts_with(open + "/") || open.starts_with("*"))
-                    return r.mistake(node.line, key,
-                                     "expected nothing that lies within what is allowed: narrow the allowed "
-                                     "list instead of refusing " +
-                                         path.substr(0, 100));
-    };
+void read_refused(EntryReader& r, JsonNode const& node, std::string const& key) {
+    auto texts = r.texts(node, key);
+    for (std::size_t i = 0; i < texts.size(); ++i)
+        r.refused.push_back({node.items[i].line, key, std::move(texts[i])});
 }
 
 void read_kind(EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -355,15 +346,15 @@ std::vector<EntryKey> make_entry_keys() {
          {},
          "paths",
          "[]",
-         "Accepted from VS Code's files: nothing is readable that was not allowed, so only a path within an "
-         "allowed one is a mistake.",
-         refusals(BERTH_FIELD(sandbox.allow_read))},
+         "Accepted from VS Code's files: nothing is readable that was not allowed. A path within an allowed one, or around one of "
+         "allowWrite, cannot be kept and is a mistake.",
+         read_refused},
         {"sandbox.filesystem.denyWrite",
          {},
          "paths",
          "[]",
-         "The same for writing.",
-         refusals(BERTH_FIELD(sandbox.allow_write))},
+         "The same for writing: a path within or around one of allowWrite is a mistake.",
+         read_refused},
         {"sandbox.network.allowedDomains",
          {},
          "host patterns",
@@ -375,9 +366,9 @@ std::vector<EntryKey> make_entry_keys() {
          {},
          "host patterns",
          "[]",
-         "Accepted from VS Code's files: no host is reachable that was not allowed, so only one within an "
-         "allowed pattern is a mistake.",
-         refusals(BERTH_FIELD(sandbox.allowed_domains))},
+         "Accepted from VS Code's files: no host is reachable that was not allowed. A pattern that shares a host with an allowed "
+         "one cannot be kept and is a mistake.",
+         read_refused},
         {"sandbox.workspace",
          {},
          "workspace",

@@ -97,7 +97,7 @@ std::vector<ShownTool> shown_tools(config::ServerEntry const& entry, std::vector
         ShownTool shown;
         shown.name = text_of(tool, "name");
         if (shown.name.empty() || matches_any(entry.tools.deny, shown.name)) continue;
-        if (!entry.tools.allow.empty() && !matches_any(entry.tools.allow, shown.name)) continue;
+        if (entry.tools.allow && !matches_any(*entry.tools.allow, shown.name)) continue;
         auto const renamed = entry.tools.rename.find(shown.name);
         shown.public_name = public_name(
             entry.name, renamed == entry.tools.rename.end() ? shown.name : renamed->second, name_limit);

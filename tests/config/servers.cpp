@@ -241,6 +241,11 @@ TEST_CASE("servers.json") {
         CHECK(one(R"({"command": "a", "tools": ["t"]})").tools.allow == std::vector<std::string>{"t"});
         CHECK(one(R"({"command": "a", "tools": {"deny": ["t"]}})").tools.deny ==
               std::vector<std::string>{"t"});
+        for (auto const* none : {R"("tools": [])", R"("tools": {"allow": []})", R"("includeTools": [])", R"("enabled_tools": [])"}) {
+            auto const allow = one(std::string(R"({"command": "a", )") + none + "}").tools.allow;
+            CHECK_MESSAGE((allow && allow->empty()), none);
+        }
+        CHECK_FALSE(one(R"({"command": "a", "tools": {"deny": ["t"]}})").tools.allow.has_value());
         CHECK(one(R"({"command": "a", "dialect": "cline", "timeout": 30})").call_timeout.count() == 30'000);
         auto const remote = one(R"({"serverUrl": "https://a/mcp", "bearer_token_env_var": "GH_TOKEN"})");
         CHECK(remote.kind == ServerEntry::Kind::http);

@@ -25,7 +25,7 @@ base::Json facts(config::ServerEntry const& e) {
             {"isolation", static_cast<int>(e.isolation)}, {"kind", static_cast<int>(e.kind)},
             {"read", box.allow_read}, {"write", box.allow_write}, {"domains", box.allowed_domains},
             {"memory", box.memory_bytes}, {"disk", box.disk_bytes}, {"cpus", box.cpus}, {"pids", box.pids},
-            {"allow", e.tools.allow}, {"deny", e.tools.deny}, {"rename", e.tools.rename},
+            {"allow", e.tools.allow ? base::Json(*e.tools.allow) : base::Json()}, {"deny", e.tools.deny}, {"rename", e.tools.rename},
             {"describe", e.tools.describe}, {"pin", e.pin_tools}, {"start", e.start_timeout.count()},
             {"call", e.call_timeout.count()}, {"idle", e.idle_timeout.count()}, {"demand", e.start_on_demand},
             {"restart", e.restart_on_exit}, {"restarts", e.max_restarts}, {"delay", e.restart_delay.count()},

@@ -34,7 +34,7 @@ TEST_CASE("tools as clients see them") {
         CHECK_FALSE(shown[0].definition.contains("execution"));
     }
     SUBCASE("are those that the operator chose, under the names that he gave") {
-        entry.tools.allow = {"q*", "list"};
+        entry.tools.allow = std::vector<std::string>{"q*", "list"};
         entry.tools.deny = {"quit"};
         entry.tools.rename["query"] = "ask";
         entry.tools.describe["list"] = "Lists.";
@@ -43,6 +43,11 @@ TEST_CASE("tools as clients see them") {
         CHECK(shown[0].public_name == "db__ask");
         CHECK(shown[0].name == "query");
         CHECK(shown[1].definition["description"] == "Lists.");
+    }
+    SUBCASE("are none when the list of those allowed is there and empty") {
+        CHECK(servers::shown_tools(entry, {tool("query")}, 40).size() == 1);
+        entry.tools.allow.emplace();
+        CHECK(servers::shown_tools(entry, {tool("query")}, 40).empty());
     }
     SUBCASE("link to their own views") {
         auto view = tool("show");

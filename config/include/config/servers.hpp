@@ -76,8 +76,8 @@ struct ServerEntry {
     } sandbox;
 
     struct Tools {
-        std::vector<std::string> allow;  ///< patterns with *; empty = all
-        std::vector<std::string> deny;   ///< wins over allow
+        std::optional<std::vector<std::string>> allow;  ///< patterns with *; an empty list = none; nothing = all
+        std::vector<std::string> deny;                  ///< wins over allow
         std::map<std::string, std::string> rename, describe;
     } tools;
     bool pin_tools = true;

@@ -235,7 +235,8 @@ void read_approvals(EntryReader& r, JsonNode const& node, std::string const& key
 }
 
 void read_tools_list(EntryReader& r, JsonNode const& node, std::string const& key) {
-    for (auto& name : r.texts(node, key)) r.entry.tools.allow.push_back(std::move(name));
+    if (!r.entry.tools.allow) r.entry.tools.allow.emplace();  // an empty list is one: it allows none
+    for (auto& name : r.texts(node, key)) r.entry.tools.allow->push_back(std::move(name));
 }
 
 #define BERTH_FIELD(member) \
@@ -423,7 +424,7 @@ std::vector<EntryKey> make_entry_keys() {
          {"tools", "includeTools", "enabled_tools", "enabledTools"},
          "tool names",
          "all",
-         "Only these tools are offered; * stands for any characters.",
+         "Only these tools are offered; * stands for any characters. An empty list offers none.",
          read_tools_list},
         {"tools.deny",
          {"excludeTools", "disabledTools", "disabled_tools"},

@@ -97,6 +97,14 @@ std::vector<std::string> differences_of(base::Json const& before, base::Json con
 // nlohmann's objects keep their keys sorted, so that equal values have equal texts.
 std::string pin_hash(base::Json const& tool) { return base::sha256_hex(base::dump(tool)); }
 
+std::string held_hash(std::vector<HeldTool> const& held) {
+    if (held.empty()) return {};
+    auto hashes = base::Json::array();
+    for (auto const& tool : held) hashes.push_back(tool.hash);
+    std::sort(hashes.begin(), hashes.end());  // a server may list them in another order
+    return base::sha256_hex(base::dump(hashes));
+}
+
 PinnedTools check_pins(std::string const& server, std::vector<base::Json> const& tools,
                        std::vector<registry::ToolPin> const& pins, bool first_use, std::int64_t now_ms) {
     PinnedTools out;

@@ -18,6 +18,10 @@ struct HeldTool {
     std::vector<std::string> differences;  ///< one change a line, for people
 };
 
+/// Of everything that is held back, as it stands: who approves it says by this what they looked at. "" for
+/// nothing.
+std::string held_hash(std::vector<HeldTool> const&);
+
 struct PinnedTools {
     std::vector<base::Json> offered;
     std::vector<HeldTool> held;

@@ -341,7 +341,7 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
     auto held = base::Json::array();
     for (auto const& tool : upstream->held())
         held.push_back({{"tool", tool.tool}, {"new", tool.is_new}, {"differences", tool.differences}});
-    if (!held.empty()) out["held"] = std::move(held);
+    if (!held.empty()) out["held"] = std::move(held), out["held_hash"] = held_hash(upstream->held());
     auto warnings = base::Json::array();
     for (auto const& tool : upstream->tools())
         for (auto const& phrase : tool.warnings)
@@ -378,11 +378,11 @@ base::Result<std::vector<std::string>> Servers::logs(std::string const& server, 
 
 Task<base::Result<std::vector<std::string>>> Servers::approve(std::string server,
                                                               std::vector<std::string> tools,
-                                                              std::string who) {
+                                                              std::string hash, std::string who) {
     auto const impl = impl_;
     auto const upstream = impl->find(server);
     if (!upstream) co_return error(errc::not_found, "no server is named " + server.substr(0, 100));
-    co_return co_await upstream->approve(std::move(tools), std::move(who));
+    co_return co_await upstream->approve(std::move(tools), std::move(hash), std::move(who));
 }
 
 std::size_t Servers::count() const {

@@ -97,8 +97,9 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<void> login_again();
     /// What an operator has to do next, "" for nothing.
     std::string next_step() const;
-    /// Accepts what is held back: all, or the tools named. Returns their names.
-    Task<Result<std::vector<std::string>>> approve(std::vector<std::string> tools, std::string who);
+    /// Accepts what is held back: all, or the tools named. Returns their names. `hash` is held_hash of what was looked at:
+    /// errc::invalid without it, errc::stale when something else is held back now.
+    Task<Result<std::vector<std::string>>> approve(std::vector<std::string> tools, std::string hash, std::string who);
 
     /// A turn for one call, by the server's limits. Released by its destruction.
     class Turn {

@@ -185,8 +185,17 @@ Task<void> Upstream::learn_again(std::shared_ptr<Connection> connection) {
     learning_ = false;
 }
 
-Task<Result<std::vector<std::string>>> Upstream::approve(std::vector<std::string> tools, std::string who) {
+Task<Result<std::vector<std::string>>> Upstream::approve(std::vector<std::string> tools, std::string hash,
+                                                        std::string who) {
     auto const self = shared_from_this();
+    // The server may change what it offers at any time: only what was looked at is accepted.
+    auto const now = held_hash(held_);
+    if (!held_.empty() && hash.empty())
+        co_return error(errc::invalid, "expected hash, the held_hash of what was looked at: server_status shows it "
+                                       "with what is held back, now " + now);
+    if (!held_.empty() && hash != now)
+        co_return error(errc::stale, "of server " + entry_.name + " something else is held back now: look at "
+                                     "server_status again, its held_hash is " + now);
     std::vector<std::string> done;
     std::vector<registry::ToolPin> pins;
     for (auto const& held : held_) {

@@ -104,7 +104,16 @@ suite((berth) => {
                 assert.match(status.held[0].differences[0], /was "Echoes what it is given\.", now "Echoes\. Before/);
                 assert.ok((await call('change__echo', { text: 'x' })).failed);
                 assert.ok(!(await client.tools()).some((tool) => tool.name === 'change__echo'));
-                assert.deepEqual((await berth().tool('server_approve', { server: 'change', tools: ['echo'] })).approved, ['echo']);
+                const approve = (more) => berth().tool('server_approve', { server: 'change', tools: ['echo'], ...more });
+                await assert.rejects(approve({}), /expected hash/, 'nothing unseen');
+                assert.equal((await call('change__misbehave')).text, 'done');   // puts another one in its place
+                const next = await until('the next change is seen', async () => {
+                    const one = await berth().tool('server_status', { server: 'change' });
+                    return one.held_hash !== status.held_hash && one;
+                });
+                await assert.rejects(approve({ hash: status.held_hash }), new RegExp(`something else is held back now.*${next.held_hash}`));
+                assert.ok((await call('change__echo', { text: 'x' })).failed);
+                assert.deepEqual((await approve({ hash: next.held_hash })).approved, ['echo']);
                 assert.equal((await call('change__echo', { text: 'x' })).text, 'x');
             });
 

@@ -75,6 +75,16 @@ TEST_CASE("pinned tools") {
         CHECK(renamed.held[0].is_new);
         CHECK(renamed.offered.size() == 1);
     }
+    SUBCASE("are approved by what was looked at, in whatever order they are listed") {
+        auto const held = [&](std::vector<Json> const& tools) {
+            return servers::held_hash(servers::check_pins("calc", tools, pins, false, 8).held);
+        };
+        auto const a = tool("add", "Adds more."), b = tool("mul", "Multiplies.");
+        CHECK(held(first) == "");
+        CHECK(held({a, b}) == held({b, a}));
+        CHECK(held({a, b}) != held({a}));
+        CHECK(held({a}) != held({tool("add", "Adds most.")}));
+    }
     SUBCASE("have a hash that the order of keys does not change") {
         CHECK(servers::pin_hash(Json::parse(R"({"name":"a","inputSchema":{"x":1,"y":2}})")) ==
               servers::pin_hash(Json::parse(R"({"inputSchema":{"y":2,"x":1},"name":"a"})")));

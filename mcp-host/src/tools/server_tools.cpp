@@ -100,8 +100,12 @@ std::vector<mcp::Tool> server_tools(servers::Servers& s) {
         {.name = "server_approve",
          .title = "Approve held-back tools",
          .description = "Accepts tools that are held back because they are new or changed since they were "
-                        "pinned. Look at their differences in server_status first.",
+                        "pinned. Look at their differences in server_status first, and give its held_hash.",
          .fields = {server_field(),
+                    {.name = "hash",
+                     .description = "held_hash of the server_status that was looked at; needed while something is held back",
+                     .example = "5d41402abc4b2a76b9719d911017c592ae3f1b0c8d7e6f5a4b3c2d1e0f9a8b7c",
+                     .max_length = 100},
                     {.name = "tools",
                      .type = Field::Type::strings,
                      .description = "The server's own names; without it all",
@@ -110,8 +114,8 @@ std::vector<mcp::Tool> server_tools(servers::Servers& s) {
          .hints = {.destructive = true, .idempotent = true},
          .toolset = "servers"},
         [&s](Arguments a, Call& call) -> Task<ToolResult> {
-            auto approved =
-                co_await s.approve(a.string("server"), a.strings("tools"), call.caller().principal);
+            auto approved = co_await s.approve(a.string("server"), a.strings("tools"), a.string("hash"),
+                                               call.caller().principal);
             auto const names = value_of(std::move(approved));
             auto text = std::to_string(names.size()) + " tools approved";
             for (auto const& name : names) text += "\n" + name;

@@ -72,8 +72,9 @@ class Servers final : public mcp::Offers {
     base::Result<mcp::Json> status(std::string const& server) const;
     Task<base::Result<mcp::Json>> restart(std::string server);  ///< starts it, too; waits for the outcome
     base::Result<std::vector<std::string>> logs(std::string const& server, std::size_t lines) const;
+    /// `hash` is the `held_hash` of the status that was looked at.
     Task<base::Result<std::vector<std::string>>> approve(std::string server, std::vector<std::string> tools,
-                                                         std::string who);
+                                                         std::string hash, std::string who);
     /// The tools that fit best, with name, server and description.
     mcp::Json search(std::string const& query, std::size_t limit) const;
     /// The full definition of a tool, by its public name.

@@ -67,7 +67,9 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     std::map<std::string, Ptr> upstreams;  // by name, so that whatever depends on an order has a stable one
     std::vector<std::string> file_notes;
     std::string file_problem;  // of the last edit, "" when it is in force
-    bool stopping = false;
+    /// Of servers.json and of each file whose contents its entries asked for, as they were read.
+    std::map<std::string, std::string> stamps;
+    bool stopping = false, loading = false;
     int learning = 0;
     std::set<std::string> chores;  // of housekeeping, under way: the servers' names
 

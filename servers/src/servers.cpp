@@ -142,7 +142,25 @@ Servers::Impl::Ptr Servers::Impl::find(std::string const& name) const {
 Task<void> Servers::Impl::load() {
     auto const self = shared_from_this();
     if (options.file.empty()) co_return;
-    auto file = config::load_servers(options.file, config::process_variables());
+    while (loading && !stopping) co_await base::sleep_for(kChorePoll);
+    if (stopping) co_return;
+    loading = true;
+    struct Done {
+        ~Done() { loading = false; }
+        bool& loading;
+    } const done{loading};
+    // What is looked at again is what stood there before it was read: a change meanwhile is seen.
+    std::map<std::string, std::string> read{{options.file, stamp_of(options.file)}};
+    auto variables = config::process_variables();
+    variables.file = [&read, open = std::move(variables.file)](std::string const& path) {
+        read.try_emplace(path, stamp_of(path));
+        return open(path);
+    };
+    auto file = config::load_servers(options.file, variables);
+    if (file)
+        stamps = std::move(read);
+    else
+        stamps[options.file] = read[options.file];
     if (!file) {
         bool const missing = base::is(file.error(), errc::not_found);
         file_problem = missing && upstreams.empty() ? "" : file.error().message();
@@ -215,13 +233,12 @@ Task<void> Servers::Impl::learn_unknown() {
 
 Task<void> Servers::Impl::watch_file() {
     auto const self = shared_from_this();
-    auto seen = stamp_of(options.file);
     while (!stopping && !options.file.empty()) {
         co_await base::sleep_for(kLook);
-        auto const now = stamp_of(options.file);
-        if (now == seen || stopping) continue;
-        seen = now;
-        spdlog::info("{} changed", options.file);
+        auto const changed = std::find_if(stamps.begin(), stamps.end(),
+                                          [](auto const& one) { return stamp_of(one.first) != one.second; });
+        if (changed == stamps.end() || stopping) continue;
+        spdlog::info("{} changed", changed->first);
         co_await load();
     }
 }
@@ -360,6 +377,14 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
 
 Task<base::Result<base::Json>> Servers::restart(std::string server) {
     auto const impl = impl_;
+    // Whatever the entry refers to, however little its file shows a change; to the end, though the caller may leave.
+    auto const read = std::make_shared<bool>(false);
+    auto load = [](std::shared_ptr<Impl> self, std::shared_ptr<bool> over) -> Task<void> {
+        co_await self->load();
+        *over = true;
+    };
+    asio::co_spawn(impl->io, load(impl, read), asio::detached);
+    while (!*read) co_await base::sleep_for(kChorePoll);
     auto const upstream = impl->find(server);
     if (!upstream) co_return error(errc::not_found, "no server is named " + server.substr(0, 100));
     co_await upstream->stop("restart asked for", true);

@@ -1,8 +1,9 @@
 // Community servers that flood, hang, lie, crash, write garbage, change their tools, disguise them, or never start: what
 // each does is its own failure, the others go on answering, and nobody learns another one's secret.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { after, test } from 'node:test';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { v2 } from './lib/clients.mjs';
@@ -18,8 +19,16 @@ const entry = (habit) => ({
     callTimeoutMs: 3000, restartDelay: 100, maxRestarts: 0,
     sandbox: { filesystem: { allowRead: [fixtures] }, memoryMb: 256 },
 });
+const outside = mkdtempSync(join(tmpdir(), 'berth-rotated-'));
+after(() => rmSync(outside, { recursive: true }));
+const rotate = (round) => {
+    writeFileSync(join(outside, 'secret'), `${round}\n`, { mode: 0o600 });
+    writeFileSync(join(outside, 'more.env'), `MORE=${round}\n`, { mode: 0o600 });
+};
+rotate('a');
 const configured = {
     ...Object.fromEntries(habits.map((habit) => [habit, entry(habit)])),
+    rotated: { ...entry('good'), env: { ROUND: `\${file:${join(outside, 'secret')}}` }, envFile: join(outside, 'more.env') },
     absent: { command: 'no-such-program', restartDelay: 100, maxRestarts: 3 },
     wrong: { command: 'node', args: 'not a list' },
 };
@@ -151,6 +160,22 @@ suite((berth) => {
                 assert.equal((await berth().tool('server_status', { server: 'good' })).starts, before, 'it was left alone');
                 await until('fewer tools', async () => (await state('hang')).tools === 1);
                 assert.equal((await call('late__echo', { text: 'late' })).text, 'late');
+            });
+
+            await t.test('follow the files that their entries read', async () => {
+                const seen = async () => JSON.parse((await call('rotated__look')).text).env;
+                const { ROUND, MORE } = await seen();
+                assert.deepEqual([ROUND, MORE], ['a', 'a']);
+                const { starts } = await berth().tool('server_status', { server: 'good' });
+                rotate('b');
+                await until('the next secret', async () => {
+                    const env = await seen().catch(() => ({}));     // a call that it meets fails
+                    return env.ROUND === 'b' && env.MORE === 'b';
+                });
+                assert.equal((await berth().tool('server_status', { server: 'good' })).starts, starts, 'nobody else');
+                rotate('c');
+                await berth().tool('server_restart', { server: 'rotated' });
+                assert.equal((await seen()).ROUND, 'c', 'at once, when asked for');
             });
 
             await t.test('keep their secrets from everything that is written or said', async () => {

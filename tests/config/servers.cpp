@@ -20,6 +20,8 @@ config::ServerVariables variables() {
         if (name == "HOME") return "/home/me";
         if (name == "GH_TOKEN") return "ghp_0123456789";
         if (name == "EMPTY") return "";
+        if (name == "BERTH_INPUT_PERPLEXITY_KEY") return "pplx-0123456789";
+        if (name == "BERTH_INPUT_old") return "as it was written";
         if (name == "NESTED") return "${GH_TOKEN}";
         if (name == "HOOK") return "https://x.example/s/a1b2c3d4e5f6a7b8/mcp";
         if (name == "SITE") return "https://x.example/v1/mcp";
@@ -195,7 +197,13 @@ TEST_CASE("servers.json") {
         CHECK(file.servers[0].env.at("K").value.reveal() == "d");
         auto const asked = parsed(
             R"({"inputs": [{"id": "k"}], "servers": {"x": {"command": "a", "env": {"K": "${input:k}"}}}})");
-        CHECK(asked.servers[0].problem.find("BERTH_INPUT_k") != std::string::npos);
+        CHECK(asked.servers[0].problem.find("BERTH_INPUT_K ") != std::string::npos);
+        auto const of_code = parsed(
+            R"({"mcp": {"inputs": [{"id": "perplexity-key"}, {"id": "old"}, {"id": "d", "default": "x"}], "servers": {"x": {"command": "a",
+            "args": ["${input:d}", "${input:old}"], "env": {"K": "${input:perplexity-key}"}}}}})");
+        CHECK(of_code.servers[0].problem == "");
+        CHECK(of_code.servers[0].env.at("K").value.reveal() == "pplx-0123456789");
+        CHECK(of_code.servers[0].args == std::vector<std::string>{"x", "as it was written"});
     }
     SUBCASE("knows which values are secret") {
         auto const e = one(
@@ -378,6 +386,29 @@ TEST_CASE("importing servers") {
         auto const again = parsed(text);
         REQUIRE(again.servers.size() == 2);
         CHECK(again.servers[1].args == std::vector<std::string>{"1"});
+    }
+    SUBCASE("brings the inputs that the entries refer to, wherever VS Code keeps them") {
+        auto const mcp = R"({"inputs": [{"id": "k", "default": "1"}, {"id": "l", "default": "2"}],
+                             "servers": {"b": {"command": "y", "args": ["${input:k}", "${input:l}"]}}})";
+        auto const settings = R"({"mcp": {"inputs": [{"id": "k", "default": "1"}, {"id": "l", "default": "2"}],
+                                  "servers": {"b": {"command": "y", "args": ["${input:k}", "${input:l}"]}}}})";
+        for (auto const* theirs : {mcp, settings})
+            for (auto const* ours :
+                 {"", "{}", R"({"a": {"command": "x"}})", R"({"mcpServers": {"a": {"command": "x"}}})",
+                  R"({"inputs": [], "a": {"command": "x"}})", R"({"a": {"command": "x"}, "inputs": []})", R"({"mcpServers": {}, "inputs": []})", R"({"inputs": [{"id": "k", "default": "1"}], "servers": {}})",
+                  R"({"mcpServers": {"a": {"command": "x"}}, "inputs": [ {"id": "z"}, ], })"}) {
+                INFO(ours);
+                INFO(theirs);
+                skipped.clear();
+                auto const again = parsed(merged(ours, theirs));
+                REQUIRE(!again.servers.empty());
+                CHECK(again.servers.back().problem == "");
+                CHECK(again.servers.back().args == std::vector<std::string>{"1", "2"});
+                CHECK(skipped.empty());
+            }
+        auto const kept = parsed(merged(R"({"inputs": [{"id": "k", "default": "mine"}], "servers": {}})", mcp));
+        CHECK(kept.servers[0].args == std::vector<std::string>{"mine", "2"});
+        CHECK(skipped == std::vector<std::string>{"the input k"});
     }
     SUBCASE("leaves out what it shall") {
         auto const out = config::merge_servers("", R"({"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}}})",

@@ -121,8 +121,8 @@ base::Result<ServerFile> parse_servers(std::string const& text, std::string cons
 /// others (errc::denied). A missing one is errc::not_found.
 base::Result<ServerFile> load_servers(std::string const& path, ServerVariables const&);
 
-/// `text` with the entries of `other` that it does not have yet, everything else as it stands. `taken` and
-/// `skipped` get their names; those of `leave_out` are not looked at. An empty `text` makes a new file.
+/// `text` with the entries of `other` that it does not have yet, and the inputs that they may refer to, everything else
+/// as it stands. `taken` and `skipped` get their names; those of `leave_out` are not looked at. An empty `text` makes a new file.
 base::Result<std::string> merge_servers(std::string const& text, std::string const& other,
                                         std::string const& other_name, std::vector<std::string>& taken,
                                         std::vector<std::string>& skipped,

@@ -22,6 +22,13 @@ bool variable_name(std::string_view name) {
     return true;
 }
 
+/// Any shell can export it, whatever characters the id has.
+std::string variable_of_input(std::string const& id) {
+    std::string out = "BERTH_INPUT_";
+    for (unsigned char const c : id) out += std::isalnum(c) ? static_cast<char>(std::toupper(c)) : '_';
+    return out;
+}
+
 /// The value of what stands between the braces, or nothing and a problem. `from` gets the name of where it was found
 /// outside the file.
 std::optional<std::string> look_up(std::string const& what, Scope const& scope, std::string& from, std::string& problem) {
@@ -42,7 +49,10 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
     }
     if (what.starts_with("input:")) {
         auto const id = what.substr(6);
-        if (auto const given = variable("BERTH_INPUT_" + id)) {
+        auto const called = variable_of_input(id), as_written = "BERTH_INPUT_" + id;
+        auto given = variable(called);
+        if (!given && as_written != called && variable_name(as_written)) given = variable(as_written);
+        if (given) {
             from = what;
             return given;
         }
@@ -51,7 +61,7 @@ std::optional<std::string> look_up(std::string const& what, Scope const& scope, 
         problem = it == scope.inputs.end()
                       ? "an entry of \"inputs\" with the id " + id
                       : "a value for the input " + id +
-                            ": nobody can be asked here, so set the variable BERTH_INPUT_" + id +
+                            ": nobody can be asked here, so set the variable " + called +
                             " or give the input a default";
         return std::nullopt;
     }

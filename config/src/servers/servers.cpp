@@ -49,14 +49,24 @@ JsonNode const* servers_in(JsonNode const& root) {
     return &root;
 }
 
+/// What VS Code asks its user for: beside the servers in mcp.json, within "mcp" in settings.json.
+std::vector<JsonNode const*> inputs_in(JsonNode const& root) {
+    std::vector<JsonNode const*> out;
+    auto const* inner = root.find("mcp");
+    for (auto const* place : {&root, inner}) {
+        auto const* inputs = place ? place->find("inputs") : nullptr;
+        if (!inputs || !inputs->is(JsonNode::Kind::array)) continue;
+        for (auto const& item : inputs->items)
+            if (auto const* id = item.find("id"); id && id->is(JsonNode::Kind::string)) out.push_back(&item);
+    }
+    return out;
+}
+
 std::map<std::string, std::string> inputs_of(JsonNode const& root) {
     std::map<std::string, std::string> out;
-    auto const* inputs = root.find("inputs");
-    if (!inputs || !inputs->is(JsonNode::Kind::array)) return out;
-    for (auto const& item : inputs->items) {
-        auto const* id = item.find("id");
-        auto const* otherwise = item.find("default");
-        if (id) out[id->text] = otherwise ? otherwise->text : "";
+    for (auto const* item : inputs_in(root)) {
+        auto const* otherwise = item->find("default");
+        out.try_emplace(item->find("id")->text, otherwise ? otherwise->text : "");
     }
     return out;
 }
@@ -160,6 +170,9 @@ base::Result<std::string> merge_servers(std::string const& text, std::string con
     if (!source) return source.error();
     auto const& into = *servers_in(*target);
     auto const& from = *servers_in(*source);
+    auto const text_in = [](std::string const& whole, JsonNode const& node) {
+        return whole.substr(node.begin, node.end - node.begin);
+    };
     std::string added;
     for (auto const& member : from.members) {
         if (&from == &*source && (member.key == "inputs" || member.key == "$schema")) continue;
@@ -169,17 +182,39 @@ base::Result<std::string> merge_servers(std::string const& text, std::string con
             continue;
         }
         added += (added.empty() ? "" : ",") + std::string("\n        ") + base::dump(base::Json(member.key)) +
-                 ": " + other.substr(member.value.begin, member.value.end - member.value.begin);
+                 ": " + text_in(other, member.value);
         taken.push_back(member.key);
     }
     if (added.empty()) return base_text;
-    auto out = base_text;
-    if (into.members.empty()) {
-        out.insert(into.begin + 1, added + "\n    ");
-    } else {
-        // After the last value; a trailing comma, if there is one, then ends the new last.
-        out.insert(into.members.back().value.end, "," + added);
+    // What the entries refer to by ${input:ID} comes with them.
+    auto const known = inputs_in(*target);
+    std::string inputs;
+    for (auto const* item : inputs_in(*source)) {
+        auto const& id = item->find("id")->text;
+        auto const same =
+            std::find_if(known.begin(), known.end(), [&](auto const* one) { return one->find("id")->text == id; });
+        if (same == known.end())
+            inputs += (inputs.empty() ? "" : ",") + std::string("\n        ") + text_in(other, *item);
+        else if (text_in(base_text, **same) != text_in(other, *item))
+            skipped.push_back("the input " + id);
     }
+    struct Edit {
+        std::size_t at;
+        std::string text;
+    };
+    auto const* list = target->find("inputs");
+    Edit of_inputs{target->begin + 1, "\n    \"inputs\": [" + inputs + "\n    ],"};
+    if (list && list->is(JsonNode::Kind::array))
+        of_inputs = list->items.empty() ? Edit{list->begin + 1, inputs} : Edit{list->items.back().end, "," + inputs};
+    // After the last value; a trailing comma, if there is one, then ends the new last.
+    Edit of_servers = into.members.empty() ? Edit{into.begin + 1, added + "\n    "}
+                                           : Edit{into.members.back().value.end, "," + added};
+    if (inputs.empty() || (list && !list->is(JsonNode::Kind::array))) of_inputs.text.clear();
+    auto out = base_text;
+    // From the end on, so that the other place stays where it is; at one place the inputs come first.
+    bool const inputs_later = of_inputs.at > of_servers.at;
+    for (auto const* edit : {inputs_later ? &of_inputs : &of_servers, inputs_later ? &of_servers : &of_inputs})
+        out.insert(edit->at, edit->text);
     return out;
 }
 

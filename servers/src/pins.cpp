@@ -105,6 +105,10 @@ std::string held_hash(std::vector<HeldTool> const& held) {
     return base::sha256_hex(base::dump(hashes));
 }
 
+bool is_first_use(std::vector<registry::ToolPin> const& pins, std::optional<registry::ServerOffer> const& seen) {
+    return pins.empty() && (!seen || offer_from(seen->offer).tools.empty());
+}
+
 PinnedTools check_pins(std::string const& server, std::vector<base::Json> const& tools,
                        std::vector<registry::ToolPin> const& pins, bool first_use, std::int64_t now_ms) {
     PinnedTools out;

@@ -1,6 +1,7 @@
 #pragma once
 #include <registry/registry.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ struct PinnedTools {
     std::vector<HeldTool> held;
     std::vector<registry::ToolPin> first_seen;  ///< to be stored
 };
+
+/// Whether nobody was ever shown a tool of this server: nothing is pinned, and what it was last seen to offer, if it was seen
+/// at all, has no tools. A server without its key often lists none.
+bool is_first_use(std::vector<registry::ToolPin> const& pins, std::optional<registry::ServerOffer> const& seen);
 
 /// Compares what a server offers with what was approved. On first use everything is approved; after that a
 /// changed or a further tool is held back (a changed one could otherwise come under a new name).

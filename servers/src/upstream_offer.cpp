@@ -76,8 +76,7 @@ Task<void> Upstream::apply_pins() {
         tools_.clear();
         co_return;
     }
-    bool const first_use = pins->empty() && !*seen;
-    auto checked = check_pins(entry_.name, offer_.tools, *pins, first_use, unix_now());
+    auto checked = check_pins(entry_.name, offer_.tools, *pins, is_first_use(*pins, *seen), unix_now());
     if (!checked.first_seen.empty()) {
         auto stored = co_await around_.records.put_tool_pins(checked.first_seen);
         if (!stored) {  // what was approved could not be told from what comes later

@@ -29,6 +29,7 @@ rotate('a');
 const configured = {
     ...Object.fromEntries(habits.map((habit) => [habit, entry(habit)])),
     rotated: { ...entry('good'), env: { ROUND: `\${file:${join(outside, 'secret')}}` }, envFile: join(outside, 'more.env') },
+    keyless: { ...entry('keyless'), env: { ROUND: 'none' } },
     absent: { command: 'no-such-program', restartDelay: 100, maxRestarts: 3 },
     wrong: { command: 'node', args: 'not a list' },
 };
@@ -160,6 +161,17 @@ suite((berth) => {
                 assert.equal((await berth().tool('server_status', { server: 'good' })).starts, before, 'it was left alone');
                 await until('fewer tools', async () => (await state('hang')).tools === 1);
                 assert.equal((await call('late__echo', { text: 'late' })).text, 'late');
+            });
+
+            await t.test('show their first tools once they have the key for them', async () => {
+                const { reason } = await until('without its key', async () => {
+                    const one = await state('keyless');
+                    return one?.state === 'degraded' && one;
+                });
+                assert.match(reason, /no tools without a key/);
+                berth().configure({ ...configured, keyless: { ...entry('keyless'), env: { ROUND: 'key' } } });
+                await until('with it', async () => !(await call('keyless__echo', { text: 'x' })).failed);
+                assert.equal((await berth().tool('server_status', { server: 'keyless' })).held, undefined, 'nothing is held back');
             });
 
             await t.test('follow the files that their entries read', async () => {

@@ -75,6 +75,16 @@ TEST_CASE("pinned tools") {
         CHECK(renamed.held[0].is_new);
         CHECK(renamed.offered.size() == 1);
     }
+    SUBCASE("begin with the first tools, however often the server had none to show") {
+        registry::ServerOffer none, some;
+        none.offer = {{"tools", Json::array()}, {"prompts", {{{"name", "p"}}}}};
+        some.offer = {{"tools", first}};
+        CHECK(servers::is_first_use({}, std::nullopt));
+        CHECK(servers::is_first_use({}, none));
+        CHECK_FALSE(servers::is_first_use({}, some));
+        CHECK_FALSE(servers::is_first_use(pins, none));
+        CHECK_FALSE(servers::is_first_use(pins, std::nullopt));
+    }
     SUBCASE("are approved by what was looked at, in whatever order they are listed") {
         auto const held = [&](std::vector<Json> const& tools) {
             return servers::held_hash(servers::check_pins("calc", tools, pins, false, 8).held);

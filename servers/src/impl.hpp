@@ -33,6 +33,7 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     Task<void> keep_house();
     Task<void> open_images();
     bool is_idle(Upstream& upstream) const;
+    void forget_watches(Upstream& upstream) const;
     Task<void> chore(Ptr upstream);
     Task<void> learn_unknown();
     Ptr find(std::string const& name) const;

@@ -201,6 +201,7 @@ Task<void> Servers::Impl::apply(config::ServerFile file) {
         if (before) co_await before->retire("its configuration changed");
         auto const upstream = std::make_shared<Upstream>(around, std::move(entry));
         upstreams[upstream->entry().name] = upstream;
+        if (before) upstream->watched() = before->watched();  // housekeeping tells it
         co_await upstream->recall();
     }
     for (auto const& [name, upstream] : std::map(upstreams)) {
@@ -250,8 +251,11 @@ Task<void> Servers::Impl::keep_house() {
         if (stopping) co_return;
         parked.sweep();
         std::vector<Ptr> due;
-        for (auto const& [name, upstream] : upstreams)
+        for (auto const& [name, upstream] : upstreams) {
+            forget_watches(*upstream);
+            if (upstream->missed_by_watchers()) asio::co_spawn(io, upstream->serve_watchers(), asio::detached);
             if (!chores.contains(name) && (upstream->login_changed() || is_idle(*upstream))) due.push_back(upstream);
+        }
         // Those that wait longest first; the others come to it in the next rounds.
         std::sort(due.begin(), due.end(), [](Ptr const& a, Ptr const& b) { return a->last_used() < b->last_used(); });
         for (auto const& upstream : due) {
@@ -268,8 +272,14 @@ bool Servers::Impl::is_idle(Upstream& upstream) const {
     auto const limit = entry.idle_timeout;
     if (!upstream.life().running() || limit.count() == 0 || !entry.start_on_demand) return false;
     if (upstream.in_flight() > 0 || base::Clock::now() - upstream.last_used() < limit) return false;
-    std::erase_if(upstream.watched(), [&](auto const& uri) { return !hub || !hub->watched(public_uri(entry.name, uri)); });
     return upstream.watched().empty();
+}
+
+/// Clients leave without a word: what none of them watches any more.
+void Servers::Impl::forget_watches(Upstream& upstream) const {
+    std::erase_if(upstream.watched(), [&](auto const& uri) {
+        return !hub || !hub->watched(public_uri(upstream.entry().name, uri));
+    });
 }
 
 /// What is due for one server: the login that `berth servers login` or `logout` left for it, or rest.

@@ -179,14 +179,6 @@ void Upstream::remember(Json audited) {
     if (last_calls_.size() > kCallsShown) last_calls_.pop_front();
 }
 
-void Upstream::watch(std::string const& uri) {
-    if (watched_.size() >= 1000 || !watched_.insert(uri).second || !connection_) return;
-    auto subscribe = [](std::shared_ptr<Connection> connection, std::string what) -> Task<void> {
-        (void)co_await connection->client->subscribe(std::move(what));
-    };
-    asio::co_spawn(around_.io, subscribe(connection_, uri), asio::detached);
-}
-
 Json Upstream::roots() const {
     Json roots = Json::array();
     if (!own_roots()) return {{"roots", roots}};  // asked outside any call: nobody to pass it to

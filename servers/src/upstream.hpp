@@ -8,6 +8,7 @@
 #include <registry/registry.hpp>
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -42,6 +43,8 @@ class Connection final : public mcp::ClientEvents {
     std::unique_ptr<Program> program;  ///< null for a server reached by URL
     std::unique_ptr<mcp::Client> client;
     bool over = false;
+    std::map<std::string, bool> asked_to_watch;  ///< its URIs, and whether it agreed: no is not asked again
+    bool tending = false;                        ///< of what it watches, under way
 
   private:
     std::shared_ptr<Passage> asked_for(std::string const& method) const;
@@ -119,8 +122,13 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<Result<Turn>> take_turn();
     int in_flight() const { return in_flight_; }
     base::Clock::time_point last_used() const { return last_used_; }
+    /// Somebody watches this resource of the server's: it is started for that, and told.
     void watch(std::string const& uri);
+    /// What of it is still watched is for the caller to find out; `serve_watchers` then tells the server.
     std::set<std::string>& watched() { return watched_; }
+    /// Not running although something of it is watched, with nothing that speaks against a start now; or not yet told what is.
+    bool missed_by_watchers() const;
+    Task<void> serve_watchers();
 
     /// A server in a sandbox sees nothing of the client's machine: its roots are what is inside, and not the
     /// client's.
@@ -158,6 +166,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<void> end(std::shared_ptr<Connection> connection);
     Task<void> apply_pins();
     void turn_over();
+    bool watches_differ() const;
+    Task<void> tend_watches();
     std::shared_ptr<mcp::Authorization> authorization();
     Task<void> lose_login(std::shared_ptr<Connection> connection);
     void hide_again();

@@ -108,11 +108,7 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
         life_.started(base::Clock::now(), degraded_by);
         auto const ms = std::chrono::duration_cast<base::milliseconds>(base::Clock::now() - began).count();
         log_->note("started in " + std::to_string(ms) + " ms, revision " + offer_.revision);
-        auto const watched = watched_;  // others change it meanwhile
-        for (auto const& uri : watched) {
-            if (made->over) break;
-            (void)co_await made->client->subscribe(uri);
-        }
+        co_await tend_watches();
     }
     last_used_ = base::Clock::now();
     changed_.notify();

@@ -18,6 +18,15 @@ std::optional<LogLevel> log_level_from(std::string_view name) {
     return std::nullopt;
 }
 
+Json passed_meta(Json const& params) {
+    auto const meta = params.find("_meta");
+    if (meta == params.end() || !meta->is_object()) return nullptr;
+    Json out;
+    for (auto const& [key, value] : meta->items())
+        if (key != "progressToken" && !key.starts_with("io.modelcontextprotocol/")) out[key] = value;
+    return out;
+}
+
 bool ActiveCall::client_has_extension(std::string_view name) const {
     auto const extensions = origin_.capabilities.find("extensions");
     if (extensions == origin_.capabilities.end() || !extensions->is_object()) return false;

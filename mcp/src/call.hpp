@@ -11,7 +11,12 @@ struct Origin {
     Json capabilities = Json::object();
     Json progress_token;                ///< null = none
     std::optional<LogLevel> log_level;  ///< nothing = no log messages
+    Json meta;                          ///< passed_meta
 };
+
+/// What a request's _meta holds for whoever it is about: without progressToken and io.modelcontextprotocol/, which are between
+/// the two ends of one connection. Null = nothing.
+Json passed_meta(Json const& params);
 
 std::string_view to_string(LogLevel);
 std::optional<LogLevel> log_level_from(std::string_view);
@@ -38,6 +43,7 @@ class ActiveCall final : public Call {
     Json const& client_capabilities() const override { return origin_.capabilities; }
     bool client_has_extension(std::string_view name) const override;
     bool wants_progress() const override { return !origin_.progress_token.is_null(); }
+    Json meta() const override { return origin_.meta; }
     void progress(double progress, std::optional<double> total, std::string message) override;
     void log(LogLevel level, std::string logger, Json data) override;
     Task<std::map<std::string, Json>> ask(std::vector<Question> questions, Json state) override;

@@ -206,6 +206,7 @@ Task<Json> Endpoint::read_resource(Json params, std::shared_ptr<ActiveCall> call
         throw rpc_exception(call->modern() ? code::invalid_params : code::resource_not_found,
                             "Resource not found", data);
     }
+    if (contents->is_object()) co_return std::move(*contents);
     Json out = Json::object();
     out["contents"] = std::move(*contents);
     co_return out;
@@ -233,6 +234,7 @@ Task<Json> Endpoint::complete(Json params, std::shared_ptr<ActiveCall> call) {
     if (found.total) completion["total"] = *found.total;
     Json out = Json::object();
     out["completion"] = std::move(completion);
+    if (!found.meta.is_null()) out["_meta"] = std::move(found.meta);
     co_return out;
 }
 

@@ -55,6 +55,7 @@ Origin legacy_origin(Message const& message, LegacyPeer const& peer, Caller call
     origin.caller = std::move(caller);
     origin.capabilities = peer.capabilities;
     origin.log_level = peer.level.value_or(LogLevel::info);
+    origin.meta = passed_meta(message.params);
     auto const meta = message.params.find("_meta");
     if (meta == message.params.end()) return origin;
     auto const token = meta->find("progressToken");

@@ -237,6 +237,7 @@ Claims read_claims(Message const& message) {
     if (capabilities == meta->end() || !capabilities->is_object())
         throw bad_params("Invalid params: \"_meta\" needs " + std::string(kCapabilities) + ", an object");
     claims.capabilities = *capabilities;
+    claims.meta = passed_meta(message.params);
     if (auto const level = meta->find(kLogLevel); level != meta->end()) {
         claims.log_level =
             level->is_string() ? log_level_from(level->get_ref<std::string const&>()) : std::nullopt;

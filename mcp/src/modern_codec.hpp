@@ -21,6 +21,7 @@ struct Claims {
     Json capabilities;
     std::optional<LogLevel> log_level;
     Json progress_token;
+    Json meta;  ///< passed_meta
 };
 /// errors: RpcException -32602 (an HTTP 400).
 Claims read_claims(Message const&);

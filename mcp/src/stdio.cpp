@@ -124,7 +124,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
             auto claims = read_claims(message);
             if (claims.version != kModernVersion) throw RpcException(version_unsupported(claims.version));
             origin = Origin{caller_, true, std::move(claims.capabilities), std::move(claims.progress_token),
-                            claims.log_level};
+                            claims.log_level, std::move(claims.meta)};
         } catch (RpcException const& e) {
             return writer_->deliver(error_text(message.id, e.error));
         }

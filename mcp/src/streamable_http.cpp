@@ -99,7 +99,7 @@ Task<void> StreamableHttp::modern(http::Request request, http::Reply& reply, Mes
         failed = check_headers(request, message, claims.version, *endpoint_, caller);
         if (!failed && claims.version != kModernVersion) failed = version_unsupported(claims.version);
         origin = Origin{std::move(caller), true, std::move(claims.capabilities),
-                        std::move(claims.progress_token), claims.log_level};
+                        std::move(claims.progress_token), claims.log_level, std::move(claims.meta)};
     } catch (RpcException const& e) {
         failed = e.error;
     }

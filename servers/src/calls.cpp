@@ -19,6 +19,15 @@ mcp::RpcException as_exception(mcp::Failure const& failure, Upstream const& upst
     return mcp::RpcException({-32603, redactor.text(mcp::to_string(failure)), nullptr});
 }
 
+/// Its _meta as it goes on to a client: what is between the server and us stays here. Null = none.
+Json passed_meta(Json const& result) {
+    auto const it = result.find("_meta");
+    if (it == result.end() || !it->is_object()) return nullptr;
+    auto out = *it;
+    out.erase("io.modelcontextprotocol/serverInfo");
+    return out.empty() ? Json() : out;
+}
+
 /// The call that this request continues, when it brings the state of one.
 std::shared_ptr<Passage> continued(ParkedCalls const& parked, mcp::Call const& call,
                                    std::string const& what) {
@@ -128,7 +137,7 @@ Task<mcp::ToolResult> Servers::Impl::call_tool(Ptr upstream, std::string name, s
     if (auto const it = answer.find("structuredContent"); it != answer.end())
         result.structured = std::move(*it);
     if (auto const it = answer.find("isError"); it != answer.end() && it->is_boolean()) result.is_error = it->get<bool>();
-    if (auto const it = answer.find("_meta"); it != answer.end()) result.meta = std::move(*it);
+    result.meta = passed_meta(answer);
     if (result.is_error) {
         ++upstream->failed_calls;
         audit["is_error"] = true;
@@ -153,7 +162,12 @@ Task<std::optional<Json>> Servers::read(std::string uri, mcp::Call& call) {
             auto const given = text_of(item, "uri");
             item["uri"] = public_uri(owner->entry().name, given.empty() ? own : given);
         }
-    co_return std::optional<Json>(std::move(contents));
+    auto meta = passed_meta(result);
+    if (meta.is_null()) co_return std::optional<Json>(std::move(contents));
+    Json whole;
+    whole["contents"] = std::move(contents);
+    whole["_meta"] = std::move(meta);
+    co_return std::optional<Json>(std::move(whole));
 }
 
 Task<std::optional<mcp::Completion>> Servers::complete(Json ref, std::string argument, std::string value,
@@ -181,6 +195,7 @@ Task<std::optional<mcp::Completion>> Servers::complete(Json ref, std::string arg
     };
     auto result = co_await impl->relay(owner, "completion", std::move(run), call);
     mcp::Completion out;
+    out.meta = passed_meta(result);
     auto const completion = result.value("completion", Json::object());
     if (!completion.is_object()) co_return std::optional<mcp::Completion>(std::move(out));
     auto const values = completion.value("values", Json::array());

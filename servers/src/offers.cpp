@@ -127,7 +127,9 @@ std::shared_ptr<mcp::Prompt const> Servers::Impl::make_prompt(Ptr const& upstrea
         Passage::Run run = [name, arguments](mcp::Client& client, mcp::CallOptions o) {
             return client.get_prompt(name, arguments, std::move(o));
         };
-        co_return co_await self->relay(server, "prompt " + shown_name, std::move(run), call);
+        auto result = co_await self->relay(server, "prompt " + shown_name, std::move(run), call);
+        if (auto const meta = result.find("_meta"); meta != result.end() && !meta->is_object()) result.erase(meta);
+        co_return result;
     };
     return prompt;
 }

@@ -45,6 +45,7 @@ void Passage::begin(Run run, mcp::Call& call) {
     options.limit = upstream_->entry().call_timeout;
     can_answer_ = capabilities_of(call, upstream_->own_roots());
     options.capabilities = can_answer_;
+    options.meta = call.meta();
     options.log_level = mcp::LogLevel::info;
     auto const weak = weak_from_this();
     if (call.wants_progress())

@@ -52,6 +52,8 @@ class Call {
     virtual Json const& client_capabilities() const = 0;
     virtual bool client_has_extension(std::string_view id) const = 0;
     virtual bool wants_progress() const = 0;
+    /// What the request's _meta holds beside what is the protocol's own, such as traceparent; null = nothing.
+    virtual Json meta() const { return nullptr; }
     /// Dropped when the client gave no token, or `progress` does not increase.
     virtual void progress(double progress, std::optional<double> total, std::string message) = 0;
     virtual void log(LogLevel, std::string logger, Json data) = 0;  ///< subject to the client's level
@@ -114,7 +116,7 @@ struct Resources {
     std::function<Task<Page>(std::string cursor, Call&)> list;  ///< throws RpcError -32602 for a bad cursor
     std::function<Task<Json>(Call&)> templates;                 ///< array
     std::function<Task<std::optional<Json>>(std::string uri, Call&)>
-        read;  ///< `contents` array; nullopt = not found
+        read;  ///< `contents` array, or an object with it and `_meta`; nullopt = not found
     std::function<void(std::string const& uri)> watched;  ///< optional: somebody begins to watch this resource
 };
 
@@ -122,6 +124,7 @@ struct Completion {
     std::vector<std::string> values;  ///< cut to 100 by the endpoint
     std::optional<std::size_t> total;
     bool has_more = false;
+    Json meta;  ///< null = none
 };
 
 /// The whole offer. Filled once by the program before the endpoints open; changes later go through `Hub`.

@@ -59,7 +59,7 @@ class Servers final : public mcp::Offers {
     std::vector<std::shared_ptr<mcp::Prompt const>> prompts(mcp::Caller const&) const override;
     mcp::Json resources() const;  ///< array
     mcp::Json templates() const;  ///< array
-    /// Nothing when no server has it. Throws RpcException, as Call::ask does.
+    /// As mcp::Resources::read; nothing when no server has it. Throws RpcException, as Call::ask does.
     Task<std::optional<mcp::Json>> read(std::string uri, mcp::Call& call);
     void watched(std::string const& uri);
     /// Nothing when the reference is none of theirs.

@@ -44,6 +44,8 @@ class ActiveCall final : public Call {
     bool client_has_extension(std::string_view name) const override;
     bool wants_progress() const override { return !origin_.progress_token.is_null(); }
     Json meta() const override { return origin_.meta; }
+    std::optional<LogLevel> log_level() const override { return origin_.log_level; }
+    std::function<void(std::string)> completion_notice() const override { return on_completion; }
     void progress(double progress, std::optional<double> total, std::string message) override;
     void log(LogLevel level, std::string logger, Json data) override;
     Task<std::map<std::string, Json>> ask(std::vector<Question> questions, Json state) override;
@@ -67,6 +69,7 @@ class ActiveCall final : public Call {
     bool may_ask = false;  ///< modern: tools/call, prompts/get and resources/read only
     std::shared_ptr<Asker> asker;
     std::function<void(base::milliseconds)> on_close_stream;
+    std::function<void(std::string)> on_completion;  ///< of an elicitation by URL; legacy only
 
   private:
     Origin origin_;

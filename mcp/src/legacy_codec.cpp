@@ -64,9 +64,11 @@ Origin legacy_origin(Message const& message, LegacyPeer const& peer, Caller call
     return origin;
 }
 
-void take_legacy(Message message, LegacyPeer& peer) {
+void take_legacy(Message message, LegacyPeer& peer, Endpoint const& endpoint, Caller const& caller) {
     if (message.kind == Message::Kind::response) return peer.take(std::move(message));
     if (message.method == "notifications/initialized") peer.initialized = true;
+    if (message.method == "notifications/roots/list_changed" && endpoint.features.roots_changed)
+        endpoint.features.roots_changed(caller);
     if (message.method == "notifications/cancelled") {
         auto const id = message.params.find("requestId");
         if (id != message.params.end()) peer.cancel(*id);
@@ -75,6 +77,10 @@ void take_legacy(Message message, LegacyPeer& peer) {
 
 Task<Answer> answer_legacy(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call,
                            std::shared_ptr<LegacyPeer> peer, Message message) {
+    call->on_completion = [weak = std::weak_ptr(peer)](std::string elicitation_id) {
+        Json const params{{"elicitationId", std::move(elicitation_id)}};
+        if (auto const there = weak.lock()) there->hear(notification_text("notifications/elicitation/complete", params));
+    };
     try {
         auto const& method = message.method;
         if (method == "ping") co_return Answer{Json::object(), {}, 200};

@@ -11,7 +11,7 @@ Json initialize(Json const& params, LegacyPeer& peer, Endpoint const& endpoint);
 /// What a request of this session may know and do.
 Origin legacy_origin(Message const& message, LegacyPeer const& peer, Caller caller);
 /// Notifications and responses of the client.
-void take_legacy(Message message, LegacyPeer& peer);
+void take_legacy(Message message, LegacyPeer& peer, Endpoint const& endpoint, Caller const& caller);
 Task<Answer> answer_legacy(std::shared_ptr<Endpoint> endpoint, std::shared_ptr<ActiveCall> call,
                            std::shared_ptr<LegacyPeer> peer, Message message);
 

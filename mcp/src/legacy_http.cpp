@@ -83,7 +83,7 @@ Task<void> LegacyHttp::post(http::Request request, http::Reply& reply, Message m
     auto const session = co_await session_of(request, reply, message.id);
     if (!session) co_return;
     if (!is_request) {
-        take_legacy(std::move(message), *session->peer);
+        take_legacy(std::move(message), *session->peer, *endpoint_, caller);
         http::Fields fields;
         co_await reply.send(http::Status::accepted, std::move(fields), {});
         co_return;

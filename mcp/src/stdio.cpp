@@ -93,7 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
             if (auto const it = in_flight_.find(id_key(*id)); it != in_flight_.end()) it->second->cancel();
             return;
         }
-        if (peer_ && !has_claim(message)) take_legacy(std::move(message), *peer_);
+        if (peer_ && !has_claim(message)) take_legacy(std::move(message), *peer_, *endpoint_, caller_);
     }
 
     void start(Message message) {

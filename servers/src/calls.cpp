@@ -7,6 +7,16 @@ namespace {
 
 using base::Json;
 
+constexpr int kElicitationNeeded = -32042;  // MCP 2025-11-25: the call can be made again once its pages were opened
+
+/// The pages that such an answer wants to be opened.
+void expect_completions(mcp::Failure const& failure, Upstream& upstream, mcp::Call const& call) {
+    if (!failure.rpc || failure.rpc->code != kElicitationNeeded || !failure.rpc->data.is_object()) return;
+    auto const pages = failure.rpc->data.find("elicitations");
+    if (pages == failure.rpc->data.end() || !pages->is_array()) return;
+    for (auto const& page : *pages) upstream.expect_completion(page, call);
+}
+
 mcp::RpcException as_exception(mcp::Failure const& failure, Upstream const& upstream) {
     auto const& redactor = upstream.redactor();
     if (failure.rpc) {
@@ -55,7 +65,9 @@ Task<mcp::Outcome<Json>> Servers::Impl::pass(Ptr upstream, std::string what, Pas
                                             call.caller().principal, what);
         passage->begin(std::move(run), call);
     }
-    co_return co_await passage->ride(call, parked);
+    auto outcome = co_await passage->ride(call, parked);
+    if (!outcome) expect_completions(outcome.error(), *upstream, call);
+    co_return outcome;
 }
 
 Task<Json> Servers::Impl::relay(Ptr upstream, std::string what, Passage::Run run, mcp::Call& call) {

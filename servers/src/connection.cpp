@@ -60,6 +60,17 @@ void Connection::resource_updated(std::string uri) {
         owner->around_.updated(*owner, public_uri(owner->entry().name, uri));
 }
 
+void Connection::elicitation_completed(std::string elicitation_id) {
+    auto const owner = owner_.lock();
+    if (!owner || over) return;
+    auto& open = owner->completions_;
+    auto const found = std::find_if(open.begin(), open.end(), [&](auto const& one) { return one.first == elicitation_id; });
+    if (found == open.end()) return;
+    auto const tell = std::move(found->second);
+    open.erase(found);
+    tell(std::move(elicitation_id));
+}
+
 void Connection::tool_dropped(std::string name, std::string reason) {
     if (auto const owner = owner_.lock())
         owner->log().note("tool " + name.substr(0, 128) + " is left out: " + reason);

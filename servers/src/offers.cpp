@@ -184,6 +184,10 @@ void Servers::watched(std::string const& uri) {
     if (auto const owner = impl_->owner_of(uri)) owner->watch(upstream_uri(owner->entry().name, uri));
 }
 
+void Servers::roots_changed(std::string const& principal) {
+    for (auto const& [name, upstream] : impl_->upstreams) upstream->roots_changed(principal);
+}
+
 Json Servers::search(std::string const& query, std::size_t limit) const {
     auto out = Json::array();
     for (auto const& name : impl_->search.find(query, limit)) {

@@ -46,7 +46,8 @@ void Passage::begin(Run run, mcp::Call& call) {
     can_answer_ = capabilities_of(call, upstream_->own_roots());
     options.capabilities = can_answer_;
     options.meta = call.meta();
-    options.log_level = mcp::LogLevel::info;
+    log_level_ = std::min(call.log_level().value_or(mcp::LogLevel::info), mcp::LogLevel::info);
+    options.log_level = log_level_;
     auto const weak = weak_from_this();
     if (call.wants_progress())
         options.on_progress = [weak](mcp::Progress p) {
@@ -76,6 +77,8 @@ Task<void> Passage::travel(std::shared_ptr<Passage> self, Run run, mcp::CallOpti
     co_await asio::post(self->io_,
                         asio::use_awaitable);  // a coroutine with a slot may not end before it was suspended
     try {
+        co_await self->upstream_->tune_log(self->connection_);
+        self->upstream_->call_begins(*self->connection_, self->principal_);
         auto outcome = co_await run(*self->connection_->client, std::move(options));
         self->outcome_.emplace(std::move(outcome));
     } catch (std::exception const& e) {
@@ -166,6 +169,8 @@ Task<mcp::Outcome<Json>> Passage::ride(mcp::Call& call, ParkedCalls& parked) {
         ride.waits = !refusal;
         if (!refusal) {
             try {
+                for (auto const& question : questions)
+                    if (question.method == "elicitation/create") upstream_->expect_completion(question.params, call);
                 answers = co_await call.ask(std::move(questions), std::move(state));
             } catch (mcp::RpcException const& e) {
                 refusal = e.error;

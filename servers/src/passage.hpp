@@ -49,6 +49,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
     bool can_answer(std::string const& method) const;
     std::string const& principal() const { return principal_; }
     void log(mcp::LogMessage message);
+    mcp::LogLevel log_level() const { return log_level_; }  ///< from which on its client wants to hear, or info
 
   private:
     struct Asked {
@@ -66,6 +67,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
     Signal changed_;
     asio::cancellation_signal cancel_;
     bool cancelled_ = false;
+    mcp::LogLevel log_level_ = mcp::LogLevel::info;
     mcp::Json can_answer_;       ///< the client's capabilities, of those that servers may ask for
     mcp::Call* call_ = nullptr;  ///< the client's request that waits now
     std::vector<std::shared_ptr<Asked>> open_;

@@ -8,11 +8,13 @@
 #include <registry/registry.hpp>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace servers {
@@ -37,6 +39,7 @@ class Connection final : public mcp::ClientEvents {
     void prompts_changed() override;
     void resources_changed() override;
     void resource_updated(std::string uri) override;
+    void elicitation_completed(std::string elicitation_id) override;
     void tool_dropped(std::string name, std::string reason) override;
     void failed(std::string reason) override;
 
@@ -44,6 +47,7 @@ class Connection final : public mcp::ClientEvents {
     std::unique_ptr<mcp::Client> client;
     bool over = false;
     std::map<std::string, bool> asked_to_watch;  ///< its URIs, and whether it agreed: no is not asked again
+    mcp::LogLevel log_level = mcp::LogLevel::info;  ///< legacy: as it was told
     bool tending = false;                        ///< of what it watches, under way
 
   private:
@@ -143,6 +147,13 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     /// A tool call as the audit trail has it: the last few are kept for status.
     void remember(mcp::Json audited);
     std::deque<mcp::Json> const& last_calls() const { return last_calls_; }
+    /// Makes a server of the older eras log what those want whose calls are in flight; info at least, which is also for us.
+    Task<void> tune_log(std::shared_ptr<Connection> connection);
+    /// Whoever is asked to open a URL hears when that is done.
+    void expect_completion(mcp::Json const& elicitation, mcp::Call const& asked);
+    /// A client's roots are others now: a server that asks for them hears of it with a call of that client's under way.
+    void roots_changed(std::string const& principal);
+    void call_begins(Connection& connection, std::string const& principal);
     std::vector<Passage*> passages;  ///< in flight, the oldest first: for questions that name no call
 
   private:
@@ -196,6 +207,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     base::Clock::time_point minute_ = base::Clock::now();
     int this_minute_ = 0;
     std::set<std::string> watched_;
+    std::set<std::string> moved_;  ///< principals whose roots changed, and the server does not know
+    std::deque<std::pair<std::string, std::function<void(std::string)>>> completions_;  ///< by elicitation, newest last
 };
 
 }  // namespace servers

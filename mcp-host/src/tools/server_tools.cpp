@@ -225,6 +225,7 @@ void add_servers(mcp::Features& features, servers::Servers& s) {
         if (uri.starts_with("berth://")) co_return co_await read(std::move(uri), call);
         co_return co_await s.read(std::move(uri), call);
     };
+    features.roots_changed = [&s](mcp::Caller const& caller) { s.roots_changed(caller.principal); };
     all.watched = [&s](std::string const& uri) { s.watched(uri); };
     features.resources = std::move(all);
     features.complete = [&s, complete = std::move(features.complete)](Json ref, std::string argument,

@@ -57,6 +57,11 @@ class Call {
     /// Dropped when the client gave no token, or `progress` does not increase.
     virtual void progress(double progress, std::optional<double> total, std::string message) = 0;
     virtual void log(LogLevel, std::string logger, Json data) = 0;  ///< subject to the client's level
+    /// From which level on the client wants messages; nothing = none.
+    virtual std::optional<LogLevel> log_level() const { return std::nullopt; }
+    /// Tells the client that what an elicitation by URL asked for is done. Good for longer than the call; empty where the
+    /// revision has no such notice.
+    virtual std::function<void(std::string elicitation_id)> completion_notice() const { return {}; }
     /// Answers to all questions, by key. Modern: when the request does not carry them yet, throws
     /// InputRequired, which the endpoint turns into an input_required result with `state` sealed into
     /// requestState; the client's retry runs the handler from its beginning. Legacy: awaits the client's
@@ -137,6 +142,7 @@ struct Features {
     Offers const* more = nullptr;  ///< outlives the server; null = the lists above are all
     std::function<Task<Completion>(Json ref, std::string argument, std::string value, Json context, Call&)>
         complete;
+    std::function<void(Caller const&)> roots_changed;  ///< optional: a client says that its roots are others now
     bool logging = true;
     std::string state_key;  ///< seals requestState and cursors; random per data directory
 };

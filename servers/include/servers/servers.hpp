@@ -62,6 +62,7 @@ class Servers final : public mcp::Offers {
     /// As mcp::Resources::read; nothing when no server has it. Throws RpcException, as Call::ask does.
     Task<std::optional<mcp::Json>> read(std::string uri, mcp::Call& call);
     void watched(std::string const& uri);
+    void roots_changed(std::string const& principal);  ///< of a client of theirs
     /// Nothing when the reference is none of theirs.
     Task<std::optional<mcp::Completion>> complete(mcp::Json ref, std::string argument, std::string value,
                                                   mcp::Json context, mcp::Call& call);

@@ -1,11 +1,15 @@
+#include "passage.hpp"
 #include "upstream.hpp"
 
-// Resources that clients watch. The server is started for them and told of each, also after its end, a wake or a change of its
-// entry, and told when nobody watches one any more.
+#include <algorithm>
+
+// What clients want of a server beside their calls. Resources that they watch: the server is started for them and told of
+// each, also after its end, a wake or a change of its entry, and told when nobody watches one any more. How much it logs, what
+// their roots are, and when a page that it sent them to is done with.
 namespace servers {
 namespace {
 
-constexpr std::size_t kMaxWatched = 1000;
+constexpr std::size_t kMaxWatched = 1000, kMaxMoved = 1000, kMaxCompletions = 256;
 
 }  // namespace
 
@@ -68,6 +72,41 @@ bool Upstream::missed_by_watchers() const {
     bool const rested = life_.state() == State::asleep;
     return !watched_.empty() &&
            (rested || (life_.state() == State::backing_off && base::Clock::now() >= life_.next_try()));
+}
+
+Task<void> Upstream::tune_log(std::shared_ptr<Connection> connection) {
+    auto const self = shared_from_this();
+    auto level = mcp::LogLevel::info;
+    for (auto const* passage : passages) level = std::min(level, passage->log_level());
+    auto const& facts = connection->client->server();
+    if (level == connection->log_level || facts.era != mcp::Era::legacy || !facts.capabilities.is_object() ||
+        !facts.capabilities.contains("logging"))
+        co_return;
+    connection->log_level = level;
+    (void)co_await connection->client->set_log_level(level);
+}
+
+void Upstream::expect_completion(mcp::Json const& elicitation, mcp::Call const& asked) {
+    auto const id = text_of(elicitation, "elicitationId");
+    auto tell = asked.completion_notice();
+    if (id.empty() || id.size() > 1024 || !tell) return;
+    std::erase_if(completions_, [&](auto const& one) { return one.first == id; });
+    completions_.emplace_back(id, std::move(tell));
+    if (completions_.size() > kMaxCompletions) completions_.pop_front();
+}
+
+void Upstream::roots_changed(std::string const& principal) {
+    if (own_roots()) return;
+    bool const flying = std::any_of(passages.begin(), passages.end(),
+                                    [&](auto const* passage) { return passage->principal() == principal; });
+    if (flying && connection_)
+        connection_->client->roots_changed();
+    else if (moved_.size() < kMaxMoved)
+        moved_.insert(principal);
+}
+
+void Upstream::call_begins(Connection& connection, std::string const& principal) {
+    if (moved_.erase(principal) > 0) connection.client->roots_changed();
 }
 
 }  // namespace servers

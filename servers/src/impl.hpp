@@ -79,7 +79,9 @@ struct Servers::Impl : std::enable_shared_from_this<Servers::Impl> {
     std::vector<std::shared_ptr<mcp::Prompt const>> prompts;
     std::map<std::string, std::pair<Ptr, std::string>>
         prompt_owner;  // public name to server and its own name
-    std::vector<Collision> collisions;
+    std::vector<Collision> collisions;       // of tools
+    std::vector<Collision> prompt_collisions;
+    std::vector<Collision> uri_collisions;  // the first claimant has it
     base::Json resources = base::Json::array(), templates = base::Json::array();
     std::map<std::string, std::string> links;  ///< public URI to server, of the latest `link_order`
     std::deque<std::string> link_order;

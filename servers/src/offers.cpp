@@ -33,6 +33,7 @@ void Servers::Impl::rebuild() {
         }
     }
     collisions = names.collisions();
+    prompt_collisions = prompt_names.collisions();
     std::string print;
     std::vector<std::shared_ptr<mcp::Tool const>> new_tools;
     std::map<std::string, PublicTool> new_names;
@@ -57,7 +58,14 @@ void Servers::Impl::rebuild() {
     prompt_owner.clear();
     resources = Json::array();
     templates = Json::array();
-    std::set<std::string> uris;
+    std::map<std::string, std::vector<std::string>> uris;  // to its claimants
+    auto const claim = [&uris](std::string const& uri, std::string const& name) {
+        auto& claimants = uris[uri];
+        bool const first = claimants.empty();
+        auto claimant = name + "/" + uri;
+        if (first || claimants.back() != claimant) claimants.push_back(std::move(claimant));
+        return first;
+    };
     for (auto const& [name, upstream] : upstreams) {
         auto const state = upstream->life().state();
         if (state == State::disabled || state == State::misconfigured) continue;
@@ -73,17 +81,20 @@ void Servers::Impl::rebuild() {
         // servers that have the same one, the first has it.
         for (auto resource : upstream->offer().resources) {
             auto const uri = public_uri(name, text_of(resource, "uri"));
-            if (uri.empty() || is_own_uri(uri) || !uris.insert(uri).second) continue;
+            if (uri.empty() || is_own_uri(uri) || !claim(uri, name)) continue;
             resource["uri"] = uri;
             resources.push_back(std::move(resource));
         }
         for (auto resource : upstream->offer().templates) {
             auto const uri = public_uri(name, text_of(resource, "uriTemplate"));
-            if (uri.empty() || is_own_uri(uri) || !uris.insert(uri).second) continue;
+            if (uri.empty() || is_own_uri(uri) || !claim(uri, name)) continue;
             resource["uriTemplate"] = uri;
             templates.push_back(std::move(resource));
         }
     }
+    uri_collisions.clear();
+    for (auto& [uri, claimants] : uris)
+        if (claimants.size() > 1) uri_collisions.push_back({uri, std::move(claimants)});
     resource_print = base::sha256_hex(base::dump(resources) + base::dump(templates));
     prompt_print = base::sha256_hex(prompt_print);
     bool const prompts_differ = std::exchange(shown_prompts_print, prompt_print) != prompt_print;

@@ -23,6 +23,7 @@ constexpr base::milliseconds kLook{1'000};  // how often the file is looked at
 constexpr base::milliseconds kHousework{1'000};
 constexpr std::size_t kChoresAtOnce = 4;
 constexpr base::milliseconds kChorePoll{10};
+constexpr std::size_t kMaxClashes = 20;  // of resources, named in a status
 
 /// Changes when the file does.
 std::string stamp_of(std::string const& path) {
@@ -373,11 +374,22 @@ base::Result<base::Json> Servers::status(std::string const& server) const {
     for (auto const& tool : upstream->tools())
         for (auto const& phrase : tool.warnings)
             warnings.push_back("the description of " + tool.public_name + " contains \"" + phrase + '"');
-    for (auto const& collision : impl_->collisions)
-        for (auto const& claimant : collision.claimants)
-            if (claimant.starts_with(server + "/"))
-                warnings.push_back("the name " + collision.name +
-                                   " is claimed by several tools, so none of them has it: " + claimant);
+    for (auto const& [collisions, what] : {std::pair(&impl_->collisions, "tools"), std::pair(&impl_->prompt_collisions, "prompts")})
+        for (auto const& collision : *collisions)
+            for (auto const& claimant : collision.claimants)
+                if (claimant.starts_with(server + "/"))
+                    warnings.push_back("the name " + collision.name + " is claimed by several " + what +
+                                       ", so none of them has it: " + claimant);
+    std::size_t clashes = 0;
+    for (auto const& collision : impl_->uri_collisions) {
+        auto const of = [&](std::string const& claimant) { return claimant == server + "/" + collision.name; };
+        auto const& first = collision.claimants.front();
+        if (std::none_of(collision.claimants.begin(), collision.claimants.end(), of) || ++clashes > kMaxClashes) continue;
+        warnings.push_back("the resource " + collision.name.substr(0, 200) + " is offered by several servers, and " +
+                           first.substr(0, first.size() - collision.name.size() - 1) + " has it");
+    }
+    if (clashes > kMaxClashes)
+        warnings.push_back("and so are " + std::to_string(clashes - kMaxClashes) + " more of its resources");
     for (auto const& note : entry.notes) warnings.push_back(note);
     if (!impl_->file_problem.empty())
         warnings.push_back("the last edit is not in force: " + impl_->file_problem);

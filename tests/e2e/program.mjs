@@ -1,7 +1,7 @@
 // The program around the tools: who may call, what a restart keeps, and its own command line.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -294,6 +294,22 @@ suite((berth) => {
             writeFileSync(config, '\ndefault_template: bogus\n');
             const args = ['serve', '--data', join(berth().directory, 'wrong'), '--listen', '127.0.0.1:0', '--config', config];
             await assert.rejects(run(binary, args), ({ stderr }) => /wrong\.yaml:2: default_template: .*bogus.*base/.test(stderr));
+        });
+        await t.test('for ready entries of community servers', async () => {
+            const data = join(berth().directory, 'ready');
+            mkdirSync(data);
+            const servers = (...words) => run(binary, ['servers', ...words, '--data', data]);
+            const { stdout: listed } = await servers('catalogue');
+            assert.match(listed, /^memory +(un)?tested +\S/m);
+            assert.match((await servers('add', 'memory')).stdout, /^memory: added to .*servers\.json$/m);
+            const { mcpServers } = JSON.parse(readFileSync(join(data, 'servers.json'), 'utf8'));
+            assert.deepEqual(Object.keys(mcpServers), ['memory']);
+            assert.match((await servers('check')).stdout, /^memory: good, in a sandbox/m);
+            assert.equal(statSync(join(data, 'servers.json')).mode & 0o777, 0o600);
+            for (const name of ['bogus', '../memory', '.hidden']) {
+                await assert.rejects(servers('add', name), ({ stderr }) => /no entry of the catalogue is named/.test(stderr), name);
+            }
+            assert.match((await servers('add', 'memory').catch((error) => error)).stdout, /^memory: already there, left as it is$/m);
         });
         await t.test('a tool, from the command line', async () => {
             const tool = async (name, args) =>

@@ -92,7 +92,7 @@ struct ServerEntry {
     int max_concurrent_calls = 16;
     int calls_per_minute = 0;  ///< 0 = any number
     std::uint64_t max_result_bytes = 8ull << 20;
-    std::vector<std::string> auto_approve;  ///< kept for the audit trail; loosens nothing
+    std::vector<std::string> auto_approve;  ///< loosens nothing
 
     /// Over everything that makes a running server another one: the same hash, no restart. Values of secrets
     /// count.

@@ -231,7 +231,7 @@ void read_approvals(EntryReader& r, JsonNode const& node, std::string const& key
         r.entry.auto_approve = r.texts(node, key);
     else if (r.flag(node, key))
         r.entry.auto_approve = {"*"};
-    r.note(node.line, key + " is written to the audit trail; it loosens nothing here");
+    r.note(node.line, key + " loosens nothing here: whom to ask before a call is for the client");
 }
 
 void read_tools_list(EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -286,8 +286,9 @@ std::vector<EntryKey> make_entry_keys() {
          {},
          "variables",
          "{}",
-         "Environment of the server, and all of it beside PATH, HOME, LANG and TERM: nothing of berth's own "
-         "is passed on.",
+         "Environment of the server. Beside it stand those of the template, PATH, HOME, USER, LOGNAME, SHELL, "
+         "LANG, TERM, CHOKIDAR_USEPOLLING, CHOKIDAR_INTERVAL and WATCHPACK_POLLING, and with a network those "
+         "of its proxy (HTTP_PROXY, npm_config_proxy and the like). Nothing of berth's own is passed on.",
          read_env},
         {"envFile", {}, "file", "", "Further variables, one NAME=value a line; `env` wins.", read_env_file},
         {"cwd", {}, "directory", "/workspace", "Where the program starts, inside.", text(BERTH_FIELD(cwd))},
@@ -532,7 +533,7 @@ std::vector<EntryKey> make_entry_keys() {
          {"alwaysAllow", "trust"},
          "tool names",
          "[]",
-         "Accepted from Cline, Roo and Gemini, and written to the audit trail. It loosens nothing.",
+         "Accepted from Cline, Roo and Gemini. It loosens nothing: whom to ask before a call is for the client.",
          read_approvals},
         {"dialect",
          {},

@@ -51,13 +51,18 @@ Problem why_asleep(base::Error const& e, bool sees_output) {
 /// The workspace of a Host name.
 using Hosts = std::function<std::string(std::string_view)>;
 
-/// "http://5173-ws-a.localhost:7777" or a URL below it, and a preview of this workspace.
-bool same_workspace(std::string_view url, Hosts const& hosts, std::string const& workspace) {
+/// "5173-ws-a.localhost" of "http://5173-ws-a.localhost:7777/path"; "" of what is no URL.
+std::string_view host_of(std::string_view url) {
     auto const scheme = url.find("://");
-    if (scheme == url.npos) return false;
+    if (scheme == url.npos) return "";
     url.remove_prefix(scheme + 3);
     url = url.substr(0, url.find_first_of("/?#"));
-    return hosts(url.substr(0, url.find(':'))) == workspace;
+    return url.substr(0, url.find(':'));
+}
+
+/// Whether a URL is of a preview of this workspace.
+bool same_workspace(std::string_view url, Hosts const& hosts, std::string const& workspace) {
+    return hosts(host_of(url)) == workspace;
 }
 
 /// Whether another site's page makes the visitor's browser ask this, cookie and all. Links and frames that lead here
@@ -74,7 +79,8 @@ bool from_elsewhere(Fields const& fields, Hosts const& hosts, std::string const&
     return fields["Sec-Fetch-Mode"] != "navigate" && !same_workspace(fields[Field::referer], hosts, workspace);
 }
 
-std::optional<Problem> objection(http::RequestHead const& r, Decision const& decision, Upgrade upgrade) {
+std::optional<Problem> objection(http::RequestHead const& r, Decision const& decision, Upgrade upgrade, int page_asks) {
+    if (page_asks != 0 && decision.verdict == Verdict::missing) return access_needed_by_page(page_asks);
     if (!decision.admitted()) return access_needed(decision.verdict == Verdict::wrong);
     if (upgrade == Upgrade::malformed)
         return bad_request("It asks for a WebSocket in a way that no WebSocket begins.");
@@ -84,6 +90,17 @@ std::optional<Problem> objection(http::RequestHead const& r, Decision const& dec
 }
 
 }  // namespace
+
+std::string Previews::Impl::sibling(Fields const& fields, registry::PreviewRecord const& r) const {
+    using Field = boost::beast::http::field;
+    if (fields.count(Field::origin) != 1) return "";
+    std::string const origin(fields[Field::origin]);
+    auto const host = host_of(origin);
+    if (workspace_of(host) != r.workspace) return "";
+    // As browsers write our own origins: another scheme or port is another server.
+    auto const name = names->parse(host);
+    return origin == (name ? names->origin(*name) : names->origin(host)) ? origin : "";
+}
 
 void Previews::Impl::forget_deleted() {
     std::erase_if(table, [this](auto const& entry) {
@@ -121,9 +138,22 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
         decision = Decision();
     passage.entry.by = name_of(decision.verdict);
     passage.expires_s = is_open ? p->record.expires_ms / 1000 : decision.expires_s;
-    Proxied proxied{x, passage, options, target, {}, {}, decision.verdict != Verdict::open};
+    auto const page = sibling(r.fields, p->record);
+    Proxied proxied{x, passage, options, target, {}, {}, page, decision.verdict != Verdict::open};
     auto const upgrade = upgrade_of(r);
-    if (auto problem = objection(r, decision, upgrade)) {
+    if (decision.verdict == Verdict::missing && !page.empty() && is_preflight(r)) {
+        // Browsers ask without credentials, so the program cannot be asked: what is not let in never reaches it, and
+        // wakes nothing. The yes is ours to give: programs of one workspace reach each other anyway, and what the page
+        // then sends has to show its credential here as everything does.
+        if (auto fields = preflight_answer(r.fields, page)) {
+            passage.entry.by = "preflight";
+            passage.entry.status = 204;
+            (void)co_await x.send(http::Status::no_content, std::move(*fields), "");
+            co_return;
+        }
+    }
+    bool const by_other_port = !page.empty() && host_of(page) != r.host;
+    if (auto problem = objection(r, decision, upgrade, by_other_port ? p->record.port : 0)) {
         co_await proxied.answer(std::move(*problem));
         co_return;
     }

@@ -14,6 +14,9 @@ namespace {
 
 using Field = boost::beast::http::field;
 
+constexpr char const *kAskedMethod = "Access-Control-Request-Method", *kAskedHeaders = "Access-Control-Request-Headers";
+constexpr std::size_t kMaxAsked = 2048;
+
 std::string lowered(std::string_view text) {
     std::string out(text);
     for (char& c : out) {
@@ -181,6 +184,37 @@ std::string websocket_accept(std::string_view key) {
     unsigned size = 0;
     if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr) != 1) return {};
     return base::base64_encode(std::string_view(reinterpret_cast<char const*>(digest.data()), size));
+}
+
+bool is_preflight(http::RequestHead const& r) {
+    return r.verb == http::Verb::options && !r.has_body && r.fields.count(Field::origin) == 1 &&
+           r.fields.count(kAskedMethod) == 1 && r.fields.count(kAskedHeaders) <= 1;
+}
+
+std::optional<Fields> preflight_answer(Fields const& request, std::string const& origin) {
+    auto const plain = [](std::string_view text) {
+        constexpr std::string_view others = "!#$%&'*+-.^_`|~, ";  // names (RFC 9110, 5.6.2), and what stands between them
+        return text.size() <= kMaxAsked && std::all_of(text.begin(), text.end(), [&](char c) {
+                   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                          others.find(c) != others.npos;
+               });
+    };
+    std::string const method(request[kAskedMethod]), headers(request[kAskedHeaders]);
+    if (method.empty() || !plain(method) || !plain(headers)) return std::nullopt;
+    Fields out;
+    let_read(out, origin);
+    out.set("Access-Control-Allow-Methods", method);
+    if (!headers.empty()) out.set("Access-Control-Allow-Headers", headers);
+    out.set("Cache-Control", "no-store");
+    out.set("Berth-Preview", "preflight");
+    return out;
+}
+
+void let_read(Fields& answer, std::string const& origin) {
+    answer.set("Access-Control-Allow-Origin", origin);
+    answer.set("Access-Control-Allow-Credentials", "true");
+    answer.set("Access-Control-Expose-Headers", "Berth-Preview");
+    answer.set("Vary", "Origin");
 }
 
 Style style_of(Fields const& fields) {

@@ -31,6 +31,13 @@ Upgrade upgrade_of(http::RequestHead const&);
 /// The Sec-WebSocket-Accept that a key demands.
 std::string websocket_accept(std::string_view key);
 
+/// Whether a browser asks if a page of another origin may send a request (Fetch, 4.8): without credentials, always.
+bool is_preflight(http::RequestHead const&);
+/// Our own yes to such a question of a page at `origin`, with the page's credentials; nullopt when it is not well formed.
+std::optional<Fields> preflight_answer(Fields const& request, std::string const& origin);
+/// Lets a page at `origin` read this answer.
+void let_read(Fields& answer, std::string const& origin);
+
 /// What to write for a client: pages for browsers, JSON where it is asked for.
 enum class Style { html, json, text };
 Style style_of(Fields const&);

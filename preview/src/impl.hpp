@@ -42,6 +42,8 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     /// The workspace that a Host name belongs to, "" when it is nobody's.
     std::string workspace_of(std::string_view host) const;
     std::string origin(registry::PreviewRecord const&) const;
+    /// Origin, when it is that of a preview of the same workspace; else "".
+    std::string sibling(Fields const&, registry::PreviewRecord const&) const;
     /// Whether another preview has this domain.
     bool taken(std::string const& domain, std::string const& preview_id);
     View view(Preview const&) const;

@@ -137,6 +137,13 @@ Problem access_needed(bool wrong) {
         http::Status::unauthorized, "access_needed", "This preview is private",
         "Open it by the link that was made for it. Programs send its token in Berth-Preview-Token.");
 }
+Problem access_needed_by_page(int port) {
+    return problem(http::Status::unauthorized, "access_needed", "This preview is private",
+                   "A page of another port asked it without a credential. Each port has its own, and browsers send "
+                   "none from one name below localhost to another. Serve both under one URL instead: get_preview_url "
+                   "of the page's port with routes [{\"path\": \"/api\", \"port\": " +
+                       std::to_string(port) + "}], and let the page ask /api of its own origin.");
+}
 Problem too_many(std::string detail) {
     return problem(http::Status::service_unavailable, "too_many", "Too many requests at once",
                    std::move(detail), 2);

@@ -24,6 +24,8 @@ Page render(Problem const&, Style);
 
 Problem no_such_preview();
 Problem access_needed(bool wrong);
+/// The same to a page of another port of the workspace, which its developer reads.
+Problem access_needed_by_page(int port);
 Problem too_many(std::string detail);
 Problem asleep(std::string why);
 Problem still_waking();

@@ -34,6 +34,7 @@ base::Task<void> Proxied::answer(Problem problem) {
     if (visitor.begun()) co_return;  // the connection ends without the answer's end, so that the cut is seen
     auto page = render(problem, style_of(visitor.request().fields));
     if (!cookie.empty()) page.fields.insert("Set-Cookie", cookie);
+    if (!sibling.empty()) let_read(page.fields, sibling);
     passage.entry.status = static_cast<unsigned>(page.status);
     passage.entry.sent = page.body.size();
     (void)co_await visitor.send(page.status, std::move(page.fields), std::move(page.body));

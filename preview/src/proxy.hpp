@@ -13,6 +13,7 @@ struct Proxied {
     std::string target;  ///< without our link
     Forwarded forwarded;
     std::string cookie;        ///< Set-Cookie of ours for the answer, or ""
+    std::string sibling;       ///< origin of the page that asks, when it is of this workspace: reads what we say
     bool sees_output = false;  ///< let in by a credential: may read what a crashed program wrote
 
     /// Sends it to `port` and the answer back, or a page that says why there is none.

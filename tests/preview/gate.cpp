@@ -56,6 +56,47 @@ TEST_CASE("a private preview opens to its link, its token and its cookie, and to
         auto const token = "Origin: https://app.example\r\n" + w.with(link);
         CHECK(asks(token, "POST") == 200);  // what a page has to know is no cookie
     }
+    SUBCASE("a browser's question for a page of another port is answered without the program") {
+        std::string const page = "Origin: http://" + w.host(8000) + "\r\n";
+        std::string const question = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n";
+        auto const asks = [&](std::string more, std::string method = "OPTIONS") { return w.ask(w.get("/", more, 5173, method)); };
+        auto const yes = asks(page + question);
+        CHECK(yes.status == 204);
+        CHECK(yes.has("Access-Control-Allow-Origin: http://" + w.host(8000) + "\r\n"));
+        CHECK(yes.has("Access-Control-Allow-Credentials: true\r\n"));
+        CHECK(yes.has("Access-Control-Allow-Methods: POST\r\n"));
+        CHECK(yes.has("Access-Control-Allow-Headers: content-type\r\n"));
+        CHECK(w.app.requests == 0);
+        CHECK(w.backend.leases == 0);
+        CHECK(asks(w.with(link) + page + question).body == "OPTIONS / ");  // with a credential it is the program's matter
+
+        // The request that follows needs one, and the page may read why it was refused.
+        auto const refused = asks(page, "POST");
+        CHECK(refused.status == 401);
+        CHECK(refused.has("Access-Control-Allow-Origin: http://" + w.host(8000) + "\r\n"));
+        CHECK(refused.body.find("routes") != std::string::npos);
+        auto const own = asks("Origin: http://" + w.host() + "\r\n", "POST");  // whose cookie has expired, say
+        CHECK(own.status == 401);
+        CHECK(own.body.find("routes") == std::string::npos);
+        CHECK(w.app.requests == 1);
+    }
+    SUBCASE("and that of any other page is not") {
+        std::string const method = "Access-Control-Request-Method: POST\r\n", host = w.host(8000);
+        for (std::string const origin :
+             {"http://8000-ws-other.localhost", "https://evil.example", "null", "http://localhost"})
+            for (std::string const at : {std::string(), ":" + std::to_string(w.port)}) {
+                auto const answer = w.ask(w.get("/", "Origin: " + origin + at + "\r\n" + method, 5173, "OPTIONS"));
+                CHECK_MESSAGE(answer.status == 401, origin);
+                CHECK_MESSAGE(!answer.has("Access-Control"), origin);
+            }
+        for (std::string const more :
+             {"Origin: https://" + host + "\r\n" + method, "Origin: http://" + host + "1\r\n" + method,
+              "Origin: http://" + host + "\r\nOrigin: http://" + host + "\r\n" + method, "Origin: http://" + host + "\r\n",
+              "Origin: http://" + host + "\r\nAccess-Control-Request-Method: PO(ST\r\n",
+              "Origin: http://" + host + "\r\n" + method + "Content-Length: 2\r\n\r\nhi"})
+            CHECK_MESSAGE(w.ask(w.get("/", more, 5173, "OPTIONS")).status == 401, more);
+        CHECK(w.app.requests == 0);
+    }
     SUBCASE("the operator's own token stays outside, and opens nothing") {
         CHECK(w.ask(w.get("/", "Authorization: Bearer right\r\n")).status == 401);
         CHECK(w.ask(w.get("/", w.with(link) + "Authorization: Bearer right\r\n")).status == 200);

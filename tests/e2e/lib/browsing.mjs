@@ -20,11 +20,11 @@ function why() {
 
 /**
  * One server, one browser and one workspace with `files` for all tests of a file; `commands` run in its background. Without a
- * `template` of its own (which `config` makes known) it has the packages of tests/e2e/browser, too. `register` gets what they use,
- * filled once the tests run: `call(tool, arguments)`, `link(port)`, `visitor()`, `shows(page, selector, text)`, `edit(path, from, to)`,
- * `workspace_id`.
+ * `template` of its own (which `config` makes known) it has the packages of tests/e2e/browser, too. `browser`: arguments of the
+ * browser. `register` gets what they use, filled once the tests run: `call(tool, arguments)`, `link(port)`, `visitor()`,
+ * `shows(page, selector, text)`, `edit(path, from, to)`, `workspace_id`.
  */
-export function browsing(files, commands, register, { config, template } = {}) {
+export function browsing(files, commands, register, { config, template, browser: more = [] } = {}) {
     suite((berth) => {
         if (why()) {
             test('the whole file', { skip: why() }, () => {});
@@ -40,7 +40,7 @@ export function browsing(files, commands, register, { config, template } = {}) {
         before(async () => {
             const { chromium: driver } = createRequire(join(packages, 'package.json'))('playwright-core');
             // Root cannot use Chromium's own sandbox. What it opens here is the tests' own.
-            browser = await driver.launch({ executablePath: chromium, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
+            browser = await driver.launch({ executablePath: chromium, args: [...more, ...(process.getuid() === 0 ? ['--no-sandbox'] : [])] });
             const all = Object.create(berth(), { url: { value: `${berth().url}?toolsets=core,files,preview,lifecycle` } });
             with_.client = await v2(all, 'http', { pin: '2026-07-28' });
             const { workspace_id } = await call('workspace_create', { files, ...(template && { template }) });

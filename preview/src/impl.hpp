@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <preview/previews.hpp>
+#include <set>
 
 namespace preview {
 
@@ -33,7 +34,8 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
           options(o),
           domains(o.domains),
           traffic(context, o),
-          waker(context.get_executor(), b, o) {}
+          waker(context.get_executor(), b, o),
+          changed(context, base::Clock::time_point::max()) {}
 
     using Ptr = std::shared_ptr<Preview>;
     Ptr find(Name const&) const;
@@ -50,6 +52,25 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     /// Those of workspaces that are no more.
     void forget_deleted();
 
+    /// One change of a workspace's records at a time: each goes by what the one before it recorded.
+    class Turn {
+      public:
+        Turn(Impl& impl, std::string workspace) : impl_(impl), workspace_(std::move(workspace)) {
+            impl_.changing.insert(workspace_);
+        }
+        ~Turn() {
+            impl_.changing.erase(workspace_);
+            impl_.changed.cancel();
+        }
+        Turn(Turn const&) = delete;
+        Turn& operator=(Turn const&) = delete;
+
+      private:
+        Impl& impl_;
+        std::string workspace_;
+    };
+    Task<void> no_change_of(std::string workspace);  ///< waits; a Turn is to be taken before the next suspension
+
     /// The site's handler: name, limits, gate, wake, proxy.
     Task<void> handle(http::Exchange&);
 
@@ -64,6 +85,8 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     std::optional<Names> names;                        ///< nothing before a listener is known
     std::map<std::pair<std::string, int>, Ptr> table;  ///< by workspace and port
     std::map<std::string, Ptr, std::less<>> by_domain;
+    std::set<std::string> changing;  ///< workspaces whose records are being changed
+    asio::steady_timer changed;      ///< cancelled whenever such a change ends
 };
 
 }  // namespace preview

@@ -1,5 +1,6 @@
 #include "impl.hpp"
 #include <base/json.hpp>
+#include <base/uncancelled.hpp>
 
 #include <algorithm>
 
@@ -131,6 +132,10 @@ View Previews::Impl::view(Preview const& p) const {
     return v;
 }
 
+Task<void> Previews::Impl::no_change_of(std::string workspace) {
+    while (changing.contains(workspace)) co_await changed.async_wait(base::as_tuple);
+}
+
 Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto const impl = impl_;
     if (!impl->names) co_return error(errc::unavailable, "this server has no listener for previews");
@@ -152,6 +157,8 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto const expires_ms =
         unix_ms() + std::chrono::duration_cast<base::milliseconds>(request.expires).count();
 
+    co_await impl->no_change_of(*id);
+    Impl::Turn const turn(*impl, *id);
     auto existing = impl->find(name);
     auto record = existing ? existing->record : registry::PreviewRecord{};
     if (!existing) {
@@ -189,7 +196,9 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
                       !existing->revoked() && !existing->open() &&
                       existing->record.owner == owner;
     if (!same) {
-        auto const stored = co_await impl->records.put_preview(record);
+        // A caller that goes away meanwhile must not leave a record that nobody here knows of.
+        auto put = impl->records.put_preview(record);
+        auto const stored = co_await base::uncancelled(std::move(put));
         if (!stored) co_return base::wrap(stored.error(), "record the preview");
         existing = impl->find(name);
     }
@@ -271,16 +280,21 @@ Task<Result<int>> Previews::revoke(std::string owner, std::string workspace, int
     if (chosen.empty())
         co_return error(errc::not_found,
                         "there is no preview of that port; preview_list shows those that exist");
+    // At once for those at the door; then for good.
     for (auto const& p : chosen) {
-        // At once for those at the door; then for good.
         p->record.version += 1;
         p->record.revoked_ms = unix_ms();
         p->record.access = "private";
         impl->by_domain.erase(p->record.domain);
         p->record.domain.clear();
         impl->traffic.end(p->record.id);
+    }
+    co_await impl->no_change_of(*id);
+    Impl::Turn const turn(*impl, *id);
+    for (auto const& p : chosen) {
         auto const record = p->record;
-        auto const stored = co_await impl->records.put_preview(record);
+        auto put = impl->records.put_preview(record);
+        auto const stored = co_await base::uncancelled(std::move(put));
         if (!stored)
             co_return base::wrap(stored.error(),
                                  "record the revocation (it holds until the server restarts)");

@@ -158,6 +158,45 @@ TEST_CASE("revoking holds at once and for good") {
     CHECK_FALSE(w.io.run(w.previews->revoke("you", "named", 5173)).has_value());
 }
 
+TEST_CASE("several who ask for a port's first link at once all get one, and what each said holds") {
+    World w;
+    auto const links = w.io.run([](World& x) -> Task<std::vector<preview::Link>> {
+        std::vector<preview::Link> all;
+        int waiting = 4;
+        auto ask = [](World& of, int number, std::vector<preview::Link>& into, int& left) -> Task<void> {
+            preview::LinkRequest r;
+            r.workspace = kWorkspace;
+            r.port = 5173;
+            if (number == 0) r.rules = std::map<std::string, int>{{"/api", 8000}};
+            base::Result<preview::Link> made = base::error(base::errc::internal, "not asked");
+            if (number == 1)
+                made = co_await of.previews->pass("me", kWorkspace, 5173);
+            else
+                made = co_await of.previews->link("me", r);
+            CHECK(made.has_value());
+            if (made) into.push_back(*made);
+            --left;
+        };
+        for (int i = 0; i < 4; ++i) asio::co_spawn(x.io.context, ask(x, i, all, waiting), asio::detached);
+        auto const done = [&waiting] { return waiting == 0; };
+        co_await x.until(done);
+        co_return all;
+    }(w));
+    REQUIRE(links.size() == 4);
+    auto const all_open = [&] {
+        for (auto const& link : links) {
+            CHECK(link.preview_id == links.front().preview_id);
+            CHECK(w.ask(w.get("/", w.with(link))).body == "GET / ");
+        }
+        auto const before = w.other.requests;
+        CHECK(w.ask(w.get("/api", w.with(links.front()))).status == 200);
+        CHECK(w.other.requests == before + 1);
+    };
+    all_open();
+    w.open({});
+    all_open();
+}
+
 TEST_CASE("a public preview is open to all until it is made private") {
     World w;
     w.link(5173, Access::open);

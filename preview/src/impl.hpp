@@ -19,6 +19,8 @@ struct Preview {
     std::map<int, std::shared_ptr<http::Client>> clients;
     std::uint64_t generation = 0;
 
+    std::int64_t kept_expires_ms = 0;  ///< record.expires_ms as the disk has it
+
     bool open() const { return record.access == "public"; }
     bool revoked() const { return record.revoked_ms != 0; }
     Subject subject() const { return {record.id, record.version}; }
@@ -51,6 +53,10 @@ struct Previews::Impl : std::enable_shared_from_this<Impl> {
     View view(Preview const&) const;
     /// Those of workspaces that are no more.
     void forget_deleted();
+
+    /// Makes room for one more preview of a workspace: of those that were revoked or ended, the ones that did so first go.
+    /// errc::limit when all are in use. Within a Turn.
+    Task<Status> make_room(std::string workspace);
 
     /// One change of a workspace's records at a time: each goes by what the one before it recorded.
     class Turn {

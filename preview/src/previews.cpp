@@ -13,7 +13,10 @@ using base::error;
 constexpr int kRelayPort = 3128;  // the egress proxy's own (sandbox::Guest::kProxyPort)
 constexpr std::size_t kMaxRules = 16;
 constexpr std::chrono::seconds kPassLife{60};
-constexpr int kMaxPreviews = 64;  // of one workspace
+constexpr std::size_t kMaxPreviews = 64;  // of one workspace
+/// A longer life than what the disk knows is not written as long as it is no longer than this; so only after it has passed
+/// can no link of a record be good any more.
+constexpr std::int64_t kUnwrittenMs = 24 * 3'600'000;
 
 Status check_port(int port) {
     if (port < 1 || port > 65535) return error(errc::invalid, "port: expected 1 to 65535");
@@ -72,6 +75,7 @@ Task<Status> Previews::open() {
         auto p = std::make_shared<Preview>();
         p->rules = rules_of(record.rules);
         p->record = std::move(record);
+        p->kept_expires_ms = p->record.expires_ms;
         impl_->table[{p->record.workspace, p->record.port}] = p;
         if (!p->record.domain.empty()) impl_->by_domain[p->record.domain] = p;
     }
@@ -136,6 +140,36 @@ Task<void> Previews::Impl::no_change_of(std::string workspace) {
     while (changing.contains(workspace)) co_await changed.async_wait(base::as_tuple);
 }
 
+Task<Status> Previews::Impl::make_room(std::string workspace) {
+    auto const now = unix_ms();
+    std::vector<Ptr> ended;
+    std::size_t in_use = 0;
+    for (auto const& [name, p] : table) {
+        if (name.first != workspace) continue;
+        if (p->revoked() || p->record.expires_ms + kUnwrittenMs <= now)
+            ended.push_back(p);
+        else
+            ++in_use;
+    }
+    if (in_use >= kMaxPreviews)
+        co_return error(errc::limit,
+                        "a workspace has at most 64 previews at once: preview_revoke of a port frees a place, and routes put "
+                        "several ports under one");
+    auto const end = [](Ptr const& p) { return p->revoked() ? p->record.revoked_ms : p->record.expires_ms; };
+    std::sort(ended.begin(), ended.end(), [&](Ptr const& a, Ptr const& b) { return end(a) < end(b); });
+    ended.resize(ended.size() - std::min(ended.size(), kMaxPreviews - 1 - in_use));
+    for (auto const& p : ended) {
+        std::pair<std::string, int> const name(p->record.workspace, p->record.port);
+        auto remove = records.delete_preview(p->record.id);
+        auto const removed = co_await base::uncancelled(std::move(remove));
+        if (!removed) co_return base::wrap(removed.error(), "make room for another preview");
+        table.erase(name);
+        by_domain.erase(p->record.domain);
+        traffic.forget(p->record.id);
+    }
+    co_return Status();
+}
+
 Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto const impl = impl_;
     if (!impl->names) co_return error(errc::unavailable, "this server has no listener for previews");
@@ -163,11 +197,7 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     auto record = existing ? existing->record : registry::PreviewRecord{};
     if (!existing) {
         impl->forget_deleted();
-        auto const of_workspace = std::count_if(impl->table.begin(), impl->table.end(),
-                                                [&](auto const& e) { return e.first.first == *id; });
-        if (of_workspace >= kMaxPreviews)
-            co_return error(errc::limit,
-                            "a workspace has at most 64 previews; routes put several ports under one");
+        if (auto room = co_await impl->make_room(*id); !room) co_return room.error();
         record.id = "pv-" + base::random_id(16);
         record.workspace = *id;
         record.port = request.port;
@@ -189,12 +219,11 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
         record.rules = base::Json::object();
         for (auto const& [prefix, port] : *request.rules) record.rules[prefix] = port;
     }
-    // Recorded before anyone can use it. Of what there is already, only a longer life need not wait for the
-    // disk.
+    // Recorded before anyone can use it. Of what there is already, only a somewhat longer life need not wait for the disk.
     bool const same = existing && existing->record.access == record.access &&
                       existing->record.rules == record.rules && existing->record.domain == record.domain &&
                       !existing->revoked() && !existing->open() &&
-                      existing->record.owner == owner;
+                      existing->record.owner == owner && record.expires_ms <= existing->kept_expires_ms + kUnwrittenMs;
     if (!same) {
         // A caller that goes away meanwhile must not leave a record that nobody here knows of.
         auto put = impl->records.put_preview(record);
@@ -212,6 +241,7 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
         co_return error(errc::stale, "the preview was revoked at this moment");
     impl->by_domain.erase(existing->record.domain);
     existing->record = record;
+    if (!same) existing->kept_expires_ms = record.expires_ms;
     if (!record.domain.empty()) impl->by_domain[record.domain] = existing;
     if (request.rules) existing->rules = *request.rules;
     if (closed) impl->traffic.end(record.id);  // who came in without a credential goes
@@ -293,6 +323,7 @@ Task<Result<int>> Previews::revoke(std::string owner, std::string workspace, int
     Impl::Turn const turn(*impl, *id);
     for (auto const& p : chosen) {
         auto const record = p->record;
+        if (impl->find({record.port, *id}) != p) continue;  // its place was needed meanwhile
         auto put = impl->records.put_preview(record);
         auto const stored = co_await base::uncancelled(std::move(put));
         if (!stored)

@@ -17,6 +17,12 @@ Status put(Database& db, PreviewRecord const& r) {
     return status;
 }
 
+Status delete_preview(Database& db, std::string const& id) {
+    auto s = db.statement("DELETE FROM previews WHERE id = ?");
+    s.bind(id);
+    return s.run();
+}
+
 Result<std::vector<PreviewRecord>> previews(Database& db) {
     auto s = db.statement("SELECT id, workspace, owner, port, access, rules, version, created_ms, expires_ms, revoked_ms, domain"
                           " FROM previews ORDER BY created_ms, id");

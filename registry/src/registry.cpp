@@ -118,6 +118,9 @@ class SqliteRegistry final : public Registry {
     Task<Status> put_preview(PreviewRecord r) override {
         return ask<Status>(true, [r = std::move(r)](Database& db) { return tables::put(db, r); });
     }
+    Task<Status> delete_preview(std::string id) override {
+        return ask<Status>(true, [id = std::move(id)](Database& db) { return tables::delete_preview(db, id); });
+    }
     Task<Result<std::vector<PreviewRecord>>> previews() override {
         return ask<Result<std::vector<PreviewRecord>>>(false, [](Database& db) { return tables::previews(db); });
     }

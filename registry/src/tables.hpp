@@ -27,6 +27,7 @@ Result<std::optional<ProcessRecord>> process(Database&, std::string const& id);
 Result<std::vector<ProcessRecord>> processes_of(Database&, std::string const& workspace, std::size_t limit);
 
 Status put(Database&, PreviewRecord const&);
+Status delete_preview(Database&, std::string const& id);
 Result<std::vector<PreviewRecord>> previews(Database&);
 
 struct AuditEntry {

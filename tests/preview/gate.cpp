@@ -1,5 +1,7 @@
 #include "world.hpp"
 
+#include <algorithm>
+
 using namespace preview_test;
 
 TEST_CASE("a private preview opens to its link, its token and its cookie, and to nothing else") {
@@ -195,6 +197,58 @@ TEST_CASE("several who ask for a port's first link at once all get one, and what
     all_open();
     w.open({});
     all_open();
+}
+
+TEST_CASE("a workspace has 64 previews at once, not for its life") {
+    World w;
+    auto const link = [&](int port, std::chrono::seconds life = std::chrono::hours(1)) {
+        preview::LinkRequest r;
+        r.workspace = kWorkspace;
+        r.port = port;
+        r.expires = life;
+        return w.io.run(w.previews->link("me", r));
+    };
+    auto const revoke = [&](int port) { return w.io.run(w.previews->revoke("me", kWorkspace, port)); };
+    auto const first = w.link();
+    for (int port = 1; port < 64; ++port) REQUIRE(link(port).has_value());
+    auto const full = link(100);
+    REQUIRE(base::is(full.error(), base::errc::limit));
+    CHECK(full.error().context.find("preview_revoke") != std::string::npos);
+    CHECK(link(5173).has_value());  // one that there is needs no room
+
+    SUBCASE("revoking frees a place, and the old link stays dead, also for whoever has that port next") {
+        REQUIRE(revoke(5173).has_value());
+        CHECK(w.ask(w.get("/", w.with(first))).status == 403);
+        REQUIRE(link(100).has_value());
+        CHECK(w.ask(w.get("/", w.with(first))).status == 404);
+        CHECK(base::is(link(101).error(), base::errc::limit));
+        REQUIRE(revoke(1).has_value());
+        auto const fresh = link(5173).value();
+        CHECK(w.ask(w.get("/", w.with(first))).status == 403);
+        CHECK(w.ask(w.get("/", w.with(fresh))).status == 200);
+        w.open({});
+        CHECK(w.ask(w.get("/", w.with(first))).status == 403);
+        CHECK(w.previews->list("me", kWorkspace).size() == 64);
+    }
+    SUBCASE("so does the end of the last link, a day later; what ended first goes first") {
+        REQUIRE(revoke(0).value() == 64);
+        REQUIRE(link(1, -std::chrono::hours(23)).has_value());
+        REQUIRE(link(2, -std::chrono::hours(25)).has_value());
+        for (int port = 3; port < 65; ++port) REQUIRE(link(port).has_value());
+        CHECK(link(100).has_value());
+        auto const left = w.previews->list("me", kWorkspace);
+        CHECK(std::none_of(left.begin(), left.end(), [](auto const& v) { return v.port == 2 || v.port == 5173; }));
+        CHECK(std::any_of(left.begin(), left.end(), [](auto const& v) { return v.port == 1; }));
+        CHECK(base::is(link(101).error(), base::errc::limit));
+    }
+    SUBCASE("a link that was asked for again keeps its place over a restart") {
+        for (auto const life : {std::chrono::hours(20), std::chrono::hours(40)}) REQUIRE(link(5173, life).has_value());
+        w.open({});
+        auto const all = w.previews->list("me", kWorkspace);
+        auto const at = std::find_if(all.begin(), all.end(), [](auto const& v) { return v.port == 5173; });
+        REQUIRE(at != all.end());
+        CHECK(at->expires_ms > all.front().expires_ms + 30 * 3'600'000);
+    }
 }
 
 TEST_CASE("a public preview is open to all until it is made private") {

@@ -442,6 +442,10 @@ TEST_CASE("preview records") {
         CHECK(base::is(status.error(), base::errc::exists));
         other.workspace = "nowhere";
         CHECK_FALSE(w.io.run(w.registry->put_preview(other)).has_value());
+        REQUIRE(ok(w.io.run(w.registry->delete_preview("pv-1"))));
+        CHECK(ok(w.io.run(w.registry->delete_preview("pv-1"))));
+        other.workspace = "a";
+        REQUIRE(ok(w.io.run(w.registry->put_preview(other))));
         REQUIRE(ok(w.io.run(w.registry->delete_workspace("a"))));
         CHECK(w.io.run(w.registry->previews()).value().empty());
     }

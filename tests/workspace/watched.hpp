@@ -92,6 +92,7 @@ class WatchedRecords final : public registry::Registry {
     }
     Task<Status> forget_server(std::string server) override { return inner_->forget_server(std::move(server)); }
     Task<Status> put_preview(registry::PreviewRecord r) override { return inner_->put_preview(std::move(r)); }
+    Task<Status> delete_preview(std::string id) override { return inner_->delete_preview(std::move(id)); }
     Task<Result<std::vector<registry::PreviewRecord>>> previews() override { return inner_->previews(); }
     void audit_lazy(std::string workspace, std::string what, base::Json detail) override {
         inner_->audit_lazy(std::move(workspace), std::move(what), std::move(detail));

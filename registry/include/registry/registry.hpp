@@ -97,7 +97,8 @@ struct SnapshotRecord {
     std::int64_t created_ms = 0;
 };
 
-/// A port of a workspace that visitors may reach. One for each port, for good: revoking makes its version grow.
+/// A port of a workspace that visitors may reach. One for each port: revoking makes its version grow. Credentials are over the
+/// id, too, so that those of a removed record open none that comes after it.
 struct PreviewRecord {
     std::string id;                       ///< primary key
     std::string workspace;                ///< unique together with port
@@ -151,6 +152,7 @@ class Registry {
     virtual Task<Status> forget_server(std::string server) = 0;     ///< pins and offer
 
     virtual Task<Status> put_preview(PreviewRecord) = 0;            ///< new or changed; goes with its workspace
+    virtual Task<Status> delete_preview(std::string id) = 0;        ///< a missing one is fine
     virtual Task<Result<std::vector<PreviewRecord>>> previews() = 0;
 
     virtual void audit_lazy(std::string workspace, std::string what, base::Json detail) = 0;

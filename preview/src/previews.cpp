@@ -210,8 +210,10 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
                                               "; revoking that one makes it free");
         record.domain = request.domain;
     }
+    bool const stays_open = !request.access && record.access == "public" && record.expires_ms > unix_ms() &&
+                            impl->options.allow_public;
     record.owner = owner;
-    record.access = request.access == Access::open ? "public" : "private";
+    record.access = stays_open || request.access == Access::open ? "public" : "private";
     record.expires_ms = std::max(record.expires_ms, expires_ms);
     if (request.access == Access::open || record.revoked_ms) record.expires_ms = expires_ms;
     record.revoked_ms = 0;
@@ -222,8 +224,9 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     // Recorded before anyone can use it. Of what there is already, only a somewhat longer life need not wait for the disk.
     bool const same = existing && existing->record.access == record.access &&
                       existing->record.rules == record.rules && existing->record.domain == record.domain &&
-                      !existing->revoked() && !existing->open() &&
-                      existing->record.owner == owner && record.expires_ms <= existing->kept_expires_ms + kUnwrittenMs;
+                      !existing->revoked() && existing->record.owner == owner &&
+                      (existing->open() ? record.expires_ms == existing->record.expires_ms
+                                        : record.expires_ms <= existing->kept_expires_ms + kUnwrittenMs);
     if (!same) {
         // A caller that goes away meanwhile must not leave a record that nobody here knows of.
         auto put = impl->records.put_preview(record);
@@ -251,10 +254,10 @@ Task<Result<Link>> Previews::link(std::string owner, LinkRequest request) {
     out.workspace = *id;
     out.port = request.port;
     out.origin = impl->origin(record);
-    out.access = request.access;
-    out.expires_ms = expires_ms;
+    out.access = existing->open() ? Access::open : Access::by_link;
+    out.expires_ms = existing->open() ? record.expires_ms : expires_ms;
     out.url = out.origin + request.path;
-    if (request.access == Access::by_link) {
+    if (out.access == Access::by_link) {
         out.token = seal(impl->key, existing->subject(), Kind::link, expires_ms / 1000);
         out.url += (request.path.find('?') == request.path.npos ? "?" : "&") + std::string(kLinkParameter) +
                    "=" + out.token;

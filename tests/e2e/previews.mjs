@@ -157,7 +157,10 @@ suite((berth) => {
         }
         const dot = await raw(`GET /healthz HTTP/1.1\r\nHost: 3000-${workspace_id}.localhost.\r\nConnection: close\r\n\r\n`);
         assert.match(dot, /^HTTP\/1\.1 403 /);
-        const private_ = await link(3000);
+        const same = await link(3000);               // says nothing about access, and changes nothing
+        assert.deepEqual([same.access, same.token], ['public', undefined]);
+        assert.equal((await ask(origin(same))).status, 200);
+        const private_ = await link(3000, { access: 'private' });
         assert.equal((await ask(origin(private_))).status, 401);
     });
 

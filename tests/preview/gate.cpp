@@ -263,8 +263,20 @@ TEST_CASE("a public preview is open to all until it is made private") {
         preview::LinkRequest r;
         r.workspace = kWorkspace;
         r.port = 5173;
+        // Asking again says nothing about access: its visitors stay, and as long as they were told.
+        r.expires = std::chrono::seconds(60);
+        auto const same = co_await x.previews->link("me", r);
+        CHECK(same.has_value());
+        CHECK(same->access == Access::open);
+        CHECK(same->token.empty());
+        CHECK(same->url.find("berth_preview") == std::string::npos);
+        CHECK(same->expires_ms > preview::unix_ms() + 3'500'000);
+        co_await socket.send("hello");
+        (void)co_await socket.until("hello");
+        r.access = Access::by_link;
         auto const link = co_await x.previews->link("me", r);
         CHECK(link.has_value());
+        CHECK(link->access == Access::by_link);
         (void)co_await socket.rest();
     }(w));
     CHECK(w.ask(w.get("/")).status == 401);
@@ -276,6 +288,36 @@ TEST_CASE("a public preview is open to all until it is made private") {
     r.port = 5173;
     r.access = Access::open;
     CHECK(base::is(w.io.run(w.previews->link("me", r)).error(), base::errc::denied));
+}
+
+TEST_CASE("a public preview that is over is private to the next link that does not say otherwise") {
+    World w;
+    auto const link = [&](std::optional<Access> access, std::chrono::seconds life = std::chrono::hours(1)) {
+        preview::LinkRequest r;
+        r.workspace = kWorkspace;
+        r.port = 5173;
+        r.access = access;
+        r.expires = life;
+        return w.io.run(w.previews->link("me", r)).value().access;
+    };
+    CHECK(link(Access::open) == Access::open);
+    SUBCASE("a restart does not end it") {
+        w.open({});
+        CHECK(link({}, std::chrono::hours(100)) == Access::open);
+        w.open({});
+        CHECK(w.previews->list("me", "").front().expires_ms > preview::unix_ms() + 90 * 3'600'000);
+        CHECK(w.ask(w.get("/")).status == 200);
+        return;
+    }
+    SUBCASE("its time has passed") { link(Access::open, std::chrono::seconds(-1)); }
+    SUBCASE("it was revoked") { REQUIRE(w.io.run(w.previews->revoke("me", kWorkspace, 5173)).has_value()); }
+    SUBCASE("the operator no longer wants any") {
+        preview::Options none;
+        none.allow_public = false;
+        w.open(none);
+    }
+    CHECK(link({}) == Access::by_link);
+    CHECK(w.ask(w.get("/")).status == 401);
 }
 
 TEST_CASE("the control plane and previews never answer for each other") {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <headers.hpp>
+#include <traffic.hpp>
 #include <preview/previews.hpp>
 #include <testing/io.hpp>
 #include <testing/socket_stream.hpp>

@@ -35,13 +35,20 @@ std::string listed(std::vector<preview::Listener> const& listening) {
     return out;
 }
 
+std::int64_t seconds_until(std::int64_t unix_ms) {
+    using std::chrono::system_clock;
+    auto const now = std::chrono::duration_cast<base::milliseconds>(system_clock::now().time_since_epoch()).count();
+    return (unix_ms - now + 999) / 1000;
+}
+
 preview::LinkRequest request_of(Arguments const& a, int port) {
     preview::LinkRequest r;
     r.workspace = a.string("workspace_id");
     r.port = port;
     r.path = a.string("path", "/");
     if (!r.path.starts_with('/')) r.path.insert(0, "/");
-    if (a.string("access", "private") == "public") r.access = preview::Access::open;
+    if (auto const access = a.string("access"); !access.empty())
+        r.access = access == "public" ? preview::Access::open : preview::Access::by_link;
     r.expires = std::chrono::seconds(a.integer("expires_s", kDefaultExpiry));
     r.domain = a.string("domain", "");
     if (auto const& routes = a.raw("routes"); routes.is_array()) {
@@ -63,7 +70,10 @@ mcp::Tool url_tool(Tools& t) {
          .fields = {workspace_id_field(),
                     port_field(false, "Default: the port that is listened on"),
                     {.name = "path", .example = "/docs", .max_length = 4096},
-                    {.name = "access", .example = "private", .values = {"private", "public"}},
+                    {.name = "access",
+                     .description = "Default: as it is, private at first",
+                     .example = "private",
+                     .values = {"private", "public"}},
                     {.name = "expires_s",
                      .type = Type::integer,
                      .description = "Default 3600",
@@ -114,7 +124,7 @@ mcp::Tool url_tool(Tools& t) {
             Json out = {{"url", link.url},
                         {"port", port},
                         {"access", open ? "public" : "private"},
-                        {"expires_s", a.integer("expires_s", kDefaultExpiry)},
+                        {"expires_s", seconds_until(link.expires_ms)},
                         {"ready", ready.ready}};
             if (!open) out["token"] = link.token;
             if (ready.status != 0) out["status_code"] = ready.status;

@@ -38,7 +38,7 @@ struct LinkRequest {
     std::string workspace;  ///< id or name
     int port = 0;
     std::string path = "/";
-    Access access = Access::by_link;
+    std::optional<Access> access;  ///< nullopt: as it is; private at first, and once it was revoked or has ended
     std::chrono::seconds expires{3600};
     /// Path prefixes that other ports of the workspace answer: {"/api", 8000}. Replaces earlier ones when
     /// given.

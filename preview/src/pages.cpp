@@ -52,7 +52,7 @@ std::string as_html(Problem const& p) {
         out += "</ul>";
     }
     if (p.crash)
-        out += "<p>The last command that failed (" + escaped(p.crash->reason) + "): <code>" +
+        out += "<p>The last command in the background that failed (" + escaped(p.crash->reason) + "): <code>" +
                escaped(p.crash->command) + "</code></p><pre>" + escaped(p.crash->output) + "</pre>";
     return out + "<p><small>berth preview</small></p></html>\n";
 }

@@ -1,4 +1,7 @@
+#include "crash.hpp"
+
 #include <algorithm>
+#include <map>
 #include <preview/workspace_backend.hpp>
 
 namespace preview {
@@ -31,6 +34,30 @@ std::string last_lines(std::string const& output, int lines) {
     auto const start = from == output.npos ? 0 : from + 1;
     return output.substr(start, end + 1 - start);
 }
+}  // namespace
+
+std::optional<sandbox::ProcessView> explaining_crash(std::vector<sandbox::ProcessView> const& seen,
+                                                     std::vector<registry::ProcessRecord> const& records,
+                                                     std::int64_t now_ms) {
+    std::map<std::string, registry::ProcessRecord const*> by_id;
+    std::map<std::string, std::int64_t> begun;  ///< when each command was last begun
+    for (auto const& r : records) by_id[r.id] = &r;
+    for (auto const& p : seen)
+        if (auto const r = by_id.find(p.id); r != by_id.end())
+            begun[r->second->command] = std::max(begun[r->second->command], p.started_ms);
+    std::optional<sandbox::ProcessView> newest;
+    for (auto const& p : seen) {
+        bool const failed = !p.running && p.reason != "killed" && (p.exit_code > 0 || p.signal != 0);
+        auto const r = by_id.find(p.id);
+        if (!failed || p.ended_ms <= now_ms - kRecentMs || r == by_id.end() || !r->second->background) continue;
+        if (begun[r->second->command] > p.started_ms) continue;  // its next run tells
+        if (!newest || p.ended_ms > newest->ended_ms) newest = p;
+    }
+    return newest;
+}
+
+namespace {
+
 
 class AwakeWorkspace final : public Awake {
   public:
@@ -70,22 +97,17 @@ class AwakeWorkspace final : public Awake {
     base::Task<std::optional<Crash>> last_crash() override {
         auto known = co_await lease_.guest().processes();
         if (!known) co_return std::nullopt;
-        sandbox::ProcessView const* newest = nullptr;
-        for (auto const& p : *known) {
-            bool const failed =
-                !p.running && (p.exit_code > 0 || p.signal != 0) && p.ended_ms > clock_ms() - kRecentMs;
-            if (failed && (!newest || p.ended_ms > newest->ended_ms)) newest = &p;
-        }
+        auto records = co_await workspaces_.processes(owner_, lease_.id(), kCommandsLooked);
+        if (!records) co_return std::nullopt;
+        auto const newest = explaining_crash(*known, *records, clock_ms());
         if (!newest) co_return std::nullopt;
         Crash crash;
         crash.reason = reason_of(*newest);
         auto const from = newest->total_bytes > kLastWords ? newest->total_bytes - kLastWords : 0;
         auto tail = co_await lease_.guest().read(newest->id, from, kLastWords, base::milliseconds(0));
         if (tail) crash.output = last_lines(tail->output, 20);
-        auto records = co_await workspaces_.processes(owner_, lease_.id(), kCommandsLooked);
-        if (records)
-            for (auto const& r : *records)
-                if (r.id == newest->id) crash.command = r.command;
+        for (auto const& r : *records)
+            if (r.id == newest->id) crash.command = r.command;
         co_return crash;
     }
 

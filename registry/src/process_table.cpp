@@ -10,7 +10,7 @@ constexpr std::size_t kMaxCommand = 500;
 
 #define PROCESS_COLUMNS                                                                                       \
     "id, workspace, generation, command, running, exit_code, signal, reason, started_ms, ended_ms, total_bytes," \
-    " tail_offset, tail, keep_alive"
+    " tail_offset, tail, keep_alive, background"
 
 ProcessRecord read(Statement& s) {
     ProcessRecord r;
@@ -28,6 +28,7 @@ ProcessRecord read(Statement& s) {
     r.tail_offset = s.natural();
     r.tail = s.text();
     r.keep_alive = s.number() != 0;
+    r.background = s.number() != 0;
     return r;
 }
 
@@ -35,11 +36,12 @@ ProcessRecord read(Statement& s) {
 
 Status put(Database& db, ProcessRecord const& r) {
     // A process never moves to another workspace, whatever id a caller made up.
-    auto s = db.statement("INSERT INTO processes (" PROCESS_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    auto s = db.statement("INSERT INTO processes (" PROCESS_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                           " ON CONFLICT (id) DO UPDATE SET generation = excluded.generation, command = excluded.command,"
                           " running = excluded.running, exit_code = excluded.exit_code, signal = excluded.signal,"
                           " reason = excluded.reason, started_ms = excluded.started_ms, ended_ms = excluded.ended_ms,"
                           " total_bytes = excluded.total_bytes, keep_alive = excluded.keep_alive,"
+                          " background = excluded.background,"
                           // A later record without output does not take away what was kept.
                           " tail_offset = iif(excluded.tail = x'', processes.tail_offset, excluded.tail_offset),"
                           " tail = iif(excluded.tail = x'', processes.tail, excluded.tail)"
@@ -49,6 +51,7 @@ Status put(Database& db, ProcessRecord const& r) {
     s.bind(r.id).bind(r.workspace).bind(r.generation).bind(std::string_view(r.command).substr(0, kMaxCommand));
     s.bind(r.running).bind(r.exit_code).bind(r.signal).bind(r.reason).bind(r.started_ms).bind(r.ended_ms);
     s.bind(r.total_bytes).bind(r.tail_offset + cut).bind_blob(std::string_view(r.tail).substr(cut)).bind(r.keep_alive);
+    s.bind(r.background);
     return s.run();
 }
 

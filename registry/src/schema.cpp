@@ -132,6 +132,9 @@ CREATE UNIQUE INDEX previews_by_port ON previews (workspace, port);
 ALTER TABLE previews ADD COLUMN domain TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX previews_by_domain ON previews (domain) WHERE domain <> '';
 )sql",
+    R"sql(
+ALTER TABLE processes ADD COLUMN background INTEGER NOT NULL DEFAULT 0 CHECK (background IN (0, 1));
+)sql",
 };
 constexpr std::int64_t kVersion = std::size(kMigrations);
 

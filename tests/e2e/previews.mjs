@@ -319,7 +319,9 @@ suite((berth) => {
         const silent = await link(4000);
         assert.deepEqual(silent.listening_ports.map((p) => p.port), ports);
         assert.match(silent.hint, /Nothing listens on port 4000/);
-        await call('run_command', { workspace_id, command: 'echo cannot find module left-pad >&2; exit 3' });
+        const failed = await start('echo cannot find module left-pad >&2; exit 3');
+        while ((await call('read_process_output', { process_id: failed.process_id, wait_ms: 5_000 })).state === 'running') await pause(20);
+        await call('run_command', { workspace_id, command: 'grep nothing app.py' });      // somebody waited for that: no crash
         const crashed = await ask(origin(silent), { headers: { ...token(silent), Accept: 'text/html' } });
         assert.equal(crashed.status, 502);
         assert.match(crashed.text, /exit code 3/);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <access.hpp>
+#include <crash.hpp>
 #include <headers.hpp>
 #include <names.hpp>
 #include <pages.hpp>
@@ -262,6 +263,58 @@ TEST_CASE("only a whole WebSocket handshake asks for one") {
     CHECK(broken([](auto& x) { x.fields.set("Upgrade", "websocket, h2c"); }) == Upgrade::malformed);
     CHECK(broken([](auto& x) { x.fields.set("Upgrade", "h2c"); }) == Upgrade::none);
     CHECK(broken([](auto& x) { x.fields.erase("Connection"); }) == Upgrade::none);
+}
+
+TEST_CASE("which command's end may explain a silent port") {
+    constexpr std::int64_t hour = 3'600'000, now = 100 * hour;
+    std::vector<sandbox::ProcessView> seen;
+    std::vector<registry::ProcessRecord> records;
+    auto const ended = [&](std::string id, std::string command, std::int64_t at, int exit_code = 1, bool background = true) {
+        sandbox::ProcessView p;
+        p.id = id;
+        p.exit_code = exit_code;
+        p.reason = "exit";
+        p.started_ms = at - 1000;
+        p.ended_ms = at;
+        seen.push_back(p);
+        registry::ProcessRecord r;
+        r.id = id;
+        r.command = command;
+        r.background = background;
+        records.push_back(r);
+    };
+    auto const explains = [&] {
+        auto const found = explaining_crash(seen, records, now);
+        return found ? found->id : std::string();
+    };
+    CHECK(explains().empty());
+    ended("p-1", "npm start", now - hour);
+    CHECK(explains() == "p-1");
+
+    SUBCASE("the newest, whatever was waited for, went well or was stopped since") {
+        ended("p-2", "grep -r nothing", now - 500, 1, false);
+        ended("p-3", "true", now - 400, 0);
+        ended("p-4", "sleep 100", now - 300, -1);
+        seen.back().signal = 15;
+        seen.back().reason = "killed";
+        CHECK(explains() == "p-1");
+        ended("p-5", "python3 app.py", now - 200);
+        CHECK(explains() == "p-5");
+    }
+    SUBCASE("not one that was begun again: then that run tells") {
+        ended("p-2", "npm start", now - 500, 0);
+        CHECK(explains().empty());
+        seen.back().running = true;
+        CHECK(explains().empty());
+        seen.back().running = false;
+        seen.back().signal = 9;
+        seen.back().reason = "signal";
+        CHECK(explains() == "p-2");
+    }
+    SUBCASE("not one of another day") {
+        seen.back().ended_ms = now - 7 * hour;
+        CHECK(explains().empty());
+    }
 }
 
 TEST_CASE("pages say what is wrong to people and to programs, and show text as text") {

@@ -22,6 +22,7 @@ Task<void> Workspaces::Impl::relearn_processes(Ptr w) {
         auto record = record_of(w->record.id, w->record.generation,
                                 before == known.end() ? "" : before->second.command, p);
         record.keep_alive = before != known.end() && before->second.keep_alive;
+        record.background = before != known.end() && before->second.background;
         if (before == known.end()) records.put_process_lazy(record);
         processes.insert_or_assign(p.id, std::move(record));
     }

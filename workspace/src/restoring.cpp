@@ -67,6 +67,7 @@ Task<void> Workspaces::Impl::record_processes(Ptr w, std::map<std::string, std::
         auto const known = stored && *stored;
         out.push_back(record_of(w->record.id, w->record.generation, known ? (*stored)->command : "", p));
         if (known) out.back().keep_alive = (*stored)->keep_alive;
+        if (known) out.back().background = (*stored)->background;
         processes.insert_or_assign(p.id, out.back());
     }
     if (!out.empty()) (void)co_await records.put_processes(std::move(out));

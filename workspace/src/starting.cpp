@@ -185,6 +185,7 @@ Task<void> Workspaces::Impl::keep_tails(Ptr w, bool ending) {
         auto record = record_of(w->record.id, w->record.generation,
                                 found == processes.end() ? "" : found->second.command, p);
         if (found != processes.end()) record.keep_alive = found->second.keep_alive;
+        if (found != processes.end()) record.background = found->second.background;
         if (p.running && ending) {
             record.running = false;
             record.reason = "stopped";

@@ -341,7 +341,10 @@ void Workspaces::remember(registry::ProcessRecord record) {
         for (auto it = known.begin(); it != known.end() && known.size() >= kProcessesRemembered;)
             it = it->second.running ? std::next(it) : known.erase(it);
     auto const id = record.id;
-    if (auto const before = known.find(id); before != known.end() && before->second.keep_alive) record.keep_alive = true;
+    if (auto const before = known.find(id); before != known.end()) {
+        record.keep_alive = record.keep_alive || before->second.keep_alive;
+        record.background = record.background || before->second.background;
+    }
     impl_->records.put_process_lazy(record);
     known.insert_or_assign(id, std::move(record));
 }

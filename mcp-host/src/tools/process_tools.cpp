@@ -192,6 +192,7 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
             about_to.running = true;
             auto first = record_of(lease.id(), lease.generation(), spec.command, about_to);
             first.keep_alive = a.boolean("keep_alive", false);
+            first.background = background;
             t.workspaces.remember(std::move(first));
             bool finished = false;
             struct StopOnCancel {  // the caller went away while it waited: the work inside ends too
@@ -221,7 +222,9 @@ std::vector<mcp::Tool> process_tools(Tools& t) {
                 if (lease.sandbox().alive()) throw ToolFailure(started.error());
                 throw ToolFailure(started.error().message() + after_death(lease.sandbox().death()));
             }
-            t.workspaces.remember(record_of(lease.id(), lease.generation(), command, *started));
+            auto known = record_of(lease.id(), lease.generation(), command, *started);
+            known.background = started->running;  // from here on nobody waits for it
+            t.workspaces.remember(std::move(known));
             std::string text = plain_text(started->output);
             if (!started->tail.empty()) {
                 auto const cut = started->total_bytes - started->output.size() - started->tail.size();

@@ -16,7 +16,7 @@ struct Listener {
     std::string address, program;  ///< "127.0.0.1", "::"; "node"
 };
 
-/// A command inside that ended badly, with its last words.
+/// A command that ran in the background and ended badly, with its last words.
 struct Crash {
     std::string command, reason;  ///< reason: "exit code 1", "out of memory"
     std::string output;           ///< its last lines
@@ -31,7 +31,7 @@ class Awake {
     /// errc::unavailable: nothing listens there.
     virtual base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port) = 0;
     virtual base::Task<base::Result<std::vector<Listener>>> listeners() = 0;
-    /// The newest command that failed, within the last hours.
+    /// The newest command in the background that failed of itself within the last hours, unless it was begun again since.
     virtual base::Task<std::optional<Crash>> last_crash() = 0;
     /// Whether a command began so recently that its port may still come.
     virtual base::Task<bool> starting() = 0;

@@ -65,6 +65,7 @@ struct ProcessRecord {
     std::int64_t started_ms = 0, ended_ms = 0;
     std::uint64_t total_bytes = 0, tail_offset = 0;
     bool keep_alive = false;              ///< while it runs its workspace neither hibernates nor stops
+    bool background = false;              ///< nobody waited for its end, as for a server's
     std::string tail;                     ///< at most 64 KiB, only once the sandbox is gone or asleep
 };
 

@@ -87,7 +87,7 @@ class Reader final : public http::Exchange {
 }  // namespace
 
 Task<Result<Readiness>> Previews::look(std::string owner, std::string workspace, int& port, std::string path,
-                                       base::milliseconds wait) {
+                                       base::milliseconds wait, std::optional<std::map<std::string, int>> rules) {
     auto const impl = impl_;
     auto const id = impl->backend.id_of(owner, workspace);
     if (!id) co_return error(errc::not_found, "there is no workspace \"" + workspace.substr(0, 80) + "\"");
@@ -101,6 +101,15 @@ Task<Result<Readiness>> Previews::look(std::string owner, std::string workspace,
     if (!awake) co_return awake.error();
     out.awake = true;
     auto const end = base::Clock::now() + wait;
+    int asked = 0;  // the port that a visitor's request for the path comes to
+    auto const answers_at = [&](int of) {
+        auto const p = impl->find({of, *id});
+        Preview seen;
+        seen.record.port = of;
+        if (rules) seen.rules = *rules;
+        else if (p) seen.rules = p->rules;
+        return seen.port_for(path);
+    };
     for (;;) {
         if (port == 0) {
             auto found = co_await (*awake)->listeners();
@@ -109,7 +118,8 @@ Task<Result<Readiness>> Previews::look(std::string owner, std::string workspace,
             port = likeliest(out.listening);
         }
         if (port != 0) {
-            auto stream = co_await (*awake)->connect(port);
+            asked = answers_at(port);
+            auto stream = co_await (*awake)->connect(asked);
             out.ready = stream.has_value();
             if (stream && wait.count() > 0) {
                 std::string const host = impl->names ? impl->names->host({port, *id}) : "localhost";
@@ -126,10 +136,11 @@ Task<Result<Readiness>> Previews::look(std::string owner, std::string workspace,
     if (out.ready) co_return out;
     auto found = co_await (*awake)->listeners();
     if (found) out.listening = std::move(*found);
-    out.hint = unreachable_hint(port, out.listening);
+    out.hint = unreachable_hint(asked, out.listening);
     if (!out.hint.empty()) co_return out;
     out.hint = port == 0 ? "Nothing listens on any port yet."
-                         : "Nothing listens on port " + std::to_string(port) + " yet.";
+                         : "Nothing listens on port " + std::to_string(asked) + " yet.";
+    if (asked != port) out.hint += " Routes send this path there.";
     if (asleep && (*awake)->restarted())
         out.hint += " The workspace was started again from its files: start its programs.";
     if (out.listening.empty())

@@ -275,10 +275,10 @@ TEST_CASE("limits of visitors and previews") {
 
 TEST_CASE("looking at a port, and at a page as a visitor") {
     World w;
-    auto look = [&](int port, int wait_ms) {
+    auto look = [&](int port, int wait_ms, std::string path = "/", std::optional<std::map<std::string, int>> rules = {}) {
         auto chosen = port;
         auto const r =
-            w.io.run(w.previews->look("me", "named", chosen, "/", base::milliseconds(wait_ms))).value();
+            w.io.run(w.previews->look("me", "named", chosen, path, base::milliseconds(wait_ms), rules)).value();
         return std::make_pair(chosen, r);
     };
     CHECK(look(5173, 0).second.ready);
@@ -300,3 +300,16 @@ TEST_CASE("looking at a port, and at a page as a visitor") {
     for (auto const* path : {"/#/settings", "/a b", "no/slash", "/line\r\nHost: other"})
         CHECK(base::is(w.io.run(w.previews->visit(link, path, base::milliseconds(5'000))).error(), base::errc::invalid));
 }
+    // By its routes, those of this call or those that it has: who answers is who is asked.
+    auto const at_other = [&] { return std::exchange(w.other.requests, 0); };
+    CHECK(look(5173, 100, "/api/x", std::map<std::string, int>{{"/api", 8000}}).second.status == 200);
+    CHECK(at_other() == 1);
+    CHECK(look(5173, 100, "/api/x").second.status == 200);
+    CHECK(at_other() == 0);
+    w.link(5173, Access::by_link, {{"/api", 8000}, {"/old", 3000}});
+    CHECK(look(5173, 100, "/api/x?y").second.ready);
+    CHECK(w.other.last.fields["Host"] == w.host());
+    CHECK(at_other() == 1);
+    auto const gone = look(5173, 0, "/old").second;
+    CHECK_FALSE(gone.ready);
+    CHECK(gone.hint.find("port 3000 yet. Routes") != std::string::npos);

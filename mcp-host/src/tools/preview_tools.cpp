@@ -111,7 +111,7 @@ mcp::Tool url_tool(Tools& t) {
             int port = static_cast<int>(a.integer("port", 0));
             auto const asked = request_of(a, port);
             base::milliseconds const wait(a.integer("wait_ready_ms", 0));
-            auto looked = co_await t.previews.look(owner, asked.workspace, port, asked.path, wait);
+            auto looked = co_await t.previews.look(owner, asked.workspace, port, asked.path, wait, asked.rules);
             auto const ready = value_of(std::move(looked));
             if (port == 0) throw ToolFailure(ready.hint);
             auto wanted = asked;

@@ -116,9 +116,10 @@ class Previews {
     Task<Result<int>> revoke(std::string owner, std::string workspace, int port);
 
     /// With `wait`, wakes it and waits until the port answers; without, only looks at one that is awake.
-    /// `port` 0 looks for the likeliest and puts it there.
+    /// `port` 0 looks for the likeliest and puts it there. What is looked at is the port that answers at `path`, by `rules` when
+    /// they are given and else by those that the preview has.
     Task<Result<Readiness>> look(std::string owner, std::string workspace, int& port, std::string path,
-                                 base::milliseconds wait);
+                                 base::milliseconds wait, std::optional<std::map<std::string, int>> rules);
     /// A link for a visit of our own: good for a minute, and nothing is recorded unless the port has no
     /// preview yet (a revoked one is private again then). errc as `link`.
     Task<Result<Link>> pass(std::string owner, std::string workspace, int port);

@@ -139,7 +139,7 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     passage.entry.by = name_of(decision.verdict);
     passage.expires_s = is_open ? p->record.expires_ms / 1000 : decision.expires_s;
     auto const page = sibling(r.fields, p->record);
-    Proxied proxied{x, passage, options, target, {}, {}, page, decision.verdict != Verdict::open};
+    Proxied proxied{x, passage, options, target, {}, {}, page, decision.verdict != Verdict::open, {}};
     auto const upgrade = upgrade_of(r);
     if (decision.verdict == Verdict::missing && !page.empty() && is_preflight(r)) {
         // Browsers ask without credentials, so the program cannot be asked: what is not let in never reaches it, and
@@ -196,7 +196,8 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
     proxied.forwarded.authorization_is_ours = brought.authorization_is_ours;
     proxied.forwarded.upgrade = upgrade == Upgrade::websocket;
     auto const held = client;
-    co_await proxied.run(**awake, held, port);
+    proxied.awake = std::move(*awake);
+    co_await proxied.run(held, port);
 }
 
 }  // namespace preview

@@ -169,6 +169,11 @@ Problem nothing_listens(int port, bool restarted, std::vector<Listener> listenin
     p.crash = std::move(crash);
     return p;
 }
+Problem may_come(Problem p) {
+    p.detail += " A command that began not long ago still runs, so the port may yet come: this page tries again by itself.";
+    p.retry_s = 3;
+    return p;
+}
 Problem app_failed(std::string detail) {
     return problem(http::Status::bad_gateway, "bad_answer", "The program did not answer properly",
                    std::move(detail));

@@ -31,6 +31,8 @@ Problem asleep(std::string why);
 Problem still_waking();
 Problem nothing_listens(int port, bool restarted, std::vector<Listener> listening,
                         std::optional<Crash> crash);
+/// The same while a command that began not long ago still runs: a browser tries again by itself.
+Problem may_come(Problem nothing_listens);
 Problem app_failed(std::string detail);
 Problem app_too_slow();
 Problem bad_request(std::string detail);

@@ -15,6 +15,7 @@ using base::errc;
 constexpr std::uint64_t kWholeBelow = 64 * 1024;  ///< a shorter answer goes out in one write
 constexpr std::size_t kTunnelBytes = 32 * 1024;
 constexpr base::milliseconds kStartingLook{150};
+constexpr base::milliseconds kYoung{15'000};  ///< a program that began since then may open its port at any moment
 constexpr base::milliseconds kFarewell{
     5'000};  ///< what one side of a socket may still say after the other has ended
 
@@ -40,33 +41,33 @@ base::Task<void> Proxied::answer(Problem problem) {
     (void)co_await visitor.send(page.status, std::move(page.fields), std::move(page.body));
 }
 
-base::Task<std::optional<http::Client::Taken>> Proxied::connected(Awake& awake, http::Client& client,
-                                                                  int port, bool may_reuse) {
+base::Task<std::optional<http::Client::Taken>> Proxied::connected(http::Client& client, int port, bool may_reuse) {
     auto const give_up = base::Clock::now() + options.starting_limit;
     for (;;) {
-        http::Client::Connect connect = [&awake, port] { return awake.connect(port); };
+        http::Client::Connect connect = [this, port] { return awake->connect(port); };
         auto taken = co_await client.take(std::move(connect), may_reuse);
         if (taken) co_return std::move(*taken);
-        bool const may_come = base::is(taken.error(), errc::unavailable) && base::Clock::now() < give_up;
-        bool const starting = may_come && co_await awake.starting();
-        if (starting) {
+        std::optional<base::milliseconds> youngest;
+        if (base::is(taken.error(), errc::unavailable)) youngest = co_await awake->youngest();
+        if (youngest && *youngest < kYoung && base::Clock::now() < give_up) {
             co_await base::sleep_for(kStartingLook);
             continue;
         }
         std::vector<Listener> list;
         std::optional<Crash> crash;
         if (sees_output) {
-            auto listening = co_await awake.listeners();
+            auto listening = co_await awake->listeners();
             if (listening) list = std::move(*listening);
-            crash = co_await awake.last_crash();
+            crash = co_await awake->last_crash();
         }
-        auto problem = nothing_listens(port, awake.restarted(), std::move(list), std::move(crash));
+        auto problem = nothing_listens(port, awake->restarted(), std::move(list), std::move(crash));
+        if (youngest && *youngest < options.starting_page_limit) problem = may_come(std::move(problem));
         co_await answer(std::move(problem));
         co_return std::nullopt;
     }
 }
 
-base::Task<void> Proxied::run(Awake& awake, std::shared_ptr<http::Client> client, int port) {
+base::Task<void> Proxied::run(std::shared_ptr<http::Client> client, int port) {
     using namespace asio::experimental::awaitable_operators;
     auto const& request = visitor.request();
     bool const repeatable = safe(request.verb) && !request.has_body && !forwarded.upgrade;
@@ -82,7 +83,7 @@ base::Task<void> Proxied::run(Awake& awake, std::shared_ptr<http::Client> client
         first = std::move(*piece);
     }
     for (bool reuse = repeatable;; reuse = false) {
-        auto taken = co_await connected(awake, *client, port, reuse);
+        auto taken = co_await connected(*client, port, reuse);
         if (!taken) co_return;
         auto const connection = taken->connection;
         http::ClientRequest outgoing;

@@ -7,7 +7,6 @@
 namespace preview {
 namespace {
 
-constexpr std::int64_t kYoungMs = 15'000;  ///< a program that began since then may still open its port
 constexpr std::int64_t kRecentMs = 6 * 3'600'000;  ///< a crash before that explains nothing
 constexpr std::uint64_t kLastWords = 4'000;
 constexpr std::size_t kCommandsLooked = 200;
@@ -86,12 +85,14 @@ class AwakeWorkspace final : public Awake {
         co_return out;
     }
 
-    base::Task<bool> starting() override {
+    base::Task<std::optional<base::milliseconds>> youngest() override {
         auto known = co_await lease_.guest().processes();
-        if (!known) co_return false;
-        auto const since = clock_ms() - kYoungMs;
-        co_return std::any_of(known->begin(), known->end(),
-                              [&](auto const& p) { return p.running && p.started_ms >= since; });
+        if (!known) co_return std::nullopt;
+        std::optional<std::int64_t> newest;
+        for (auto const& p : *known)
+            if (p.running) newest = std::max(newest.value_or(0), p.started_ms);
+        if (!newest) co_return std::nullopt;
+        co_return base::milliseconds(std::max<std::int64_t>(0, clock_ms() - *newest));
     }
 
     base::Task<std::optional<Crash>> last_crash() override {

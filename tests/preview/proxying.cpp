@@ -131,7 +131,7 @@ TEST_CASE("when nothing answers, a page says why") {
     CHECK(to_all.body.find("8000") == std::string::npos);  // nor what else runs there
 
     SUBCASE("and a program that just began is waited for") {
-        w.backend.starting = true;
+        w.backend.youngest = base::milliseconds(1'000);
         w.io.run([](World& x) -> Task<void> {
             Client client(x.io.context);
             co_await client.connect(x.port);
@@ -142,6 +142,18 @@ TEST_CASE("when nothing answers, a page says why") {
             auto const answer = co_await client.answer();
             CHECK(answer.status == 200);
         }(w));
+    }
+    SUBCASE("and tries again by itself while a command that began not long ago still runs") {
+        w.backend.youngest = base::milliseconds(300'000);  // it may install first
+        auto const page = w.ask(w.get("/", kPage, 3000));
+        CHECK(page.status == 502);
+        CHECK(page.has("Refresh: 3\r\n"));
+        CHECK(page.body.find("tries again by itself") != std::string::npos);
+        CHECK_FALSE(w.ask(w.get("/", "Accept: application/json\r\n", 3000)).has("Refresh:"));
+        w.backend.youngest = base::milliseconds(700'000);
+        CHECK_FALSE(w.ask(w.get("/", kPage, 3000)).has("Refresh:"));
+        w.backend.youngest.reset();
+        CHECK_FALSE(w.ask(w.get("/", kPage, 3000)).has("Refresh:"));
     }
     SUBCASE("also one that takes too long to answer") {
         preview::Options options;

@@ -43,7 +43,7 @@ struct FakeBackend final : preview::Backend {
             crash.output = "the last words";
             co_return crash;
         }
-        Task<bool> starting() override { co_return fake.starting; }
+        Task<std::optional<base::milliseconds>> youngest() override { co_return fake.youngest; }
         FakeBackend& fake;
     };
     State state(std::string const& owner, std::string const& id) const override {
@@ -69,7 +69,8 @@ struct FakeBackend final : preview::Backend {
     std::map<int, std::uint16_t> ports;
     int leases = 0, connects = 0, wakes = 0;
     std::uint64_t generation = 1;
-    bool asleep = false, hold = false, deleted = false, restarted = false, starting = false;
+    bool asleep = false, hold = false, deleted = false, restarted = false;
+    std::optional<base::milliseconds> youngest;  ///< command that runs: how old it is
     bool throws = false;
     std::string wake_fails;
 };

@@ -33,8 +33,8 @@ class Awake {
     virtual base::Task<base::Result<std::vector<Listener>>> listeners() = 0;
     /// The newest command in the background that failed of itself within the last hours, unless it was begun again since.
     virtual base::Task<std::optional<Crash>> last_crash() = 0;
-    /// Whether a command began so recently that its port may still come.
-    virtual base::Task<bool> starting() = 0;
+    /// How long ago the newest command that still runs began; nullopt when none runs.
+    virtual base::Task<std::optional<base::milliseconds>> youngest() = 0;
 };
 
 /// What previews need of workspaces. Owners see only their own.

@@ -30,8 +30,9 @@ struct Options {
     base::milliseconds answer_limit{600'000};  ///< to the first byte of an answer
     base::milliseconds silence_limit{
         3'600'000};  ///< no byte in either direction ends a socket or an endless answer
-    base::milliseconds starting_limit{
-        5'000};  ///< a request waits so long for the port of a program that just began
+    /// A request waits so long for the port of a program that just began, and a page about a silent port tries again by
+    /// itself until the newest command is so old: installing may come first.
+    base::milliseconds starting_limit{5'000}, starting_page_limit{600'000};
 };
 
 struct LinkRequest {

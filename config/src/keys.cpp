@@ -245,6 +245,10 @@ std::vector<Key> make_keys() {
          flag(FIELD(previews.allow_public))},
         {"previews.max_requests", "requests", "512", "Requests and sockets that one preview may have at once.",
          integer(1, 100'000, NUMBER(previews.max_requests))},
+        {"previews.keep_awake", "traffic, requests, never", "traffic",
+         "What keeps a workspace awake while it is open: all traffic; requests, but no WebSocket; or nothing, once an answer has begun. "
+         "A WebSocket that keeps nothing awake wakes nothing either.",
+         one_of({"traffic", "requests", "never"}, FIELD(previews.keep_awake))},
         {"servers.expose", "tools, search, toolset", "tools",
          "How the tools of servers.json reach clients that ask for no toolsets: listed, found through search_tools, or not at "
          "all. A client that asks for the toolset community sees them in any case.",

@@ -115,6 +115,11 @@ servers::Options servers_options(EngineOptions const& o, workspace::Workspaces& 
 
 }  // namespace
 
+preview::KeepAwake keep_awake(std::string const& setting) {
+    if (setting == "never") return preview::KeepAwake::never;
+    return setting == "requests" ? preview::KeepAwake::requests : preview::KeepAwake::traffic;
+}
+
 preview::Browser::Options browser_options(std::string data_dir, std::string jail_program) {
     return {std::move(data_dir), std::move(jail_program), preview::Browser::find_program()};
 }
@@ -169,6 +174,7 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     previews.allow_public = settings.previews.allow_public;
     previews.domains = settings.previews.domains;
     previews.max_per_preview = settings.previews.max_requests;
+    previews.keep_awake = keep_awake(settings.previews.keep_awake);
     previews.max_per_visitor = (settings.previews.max_requests + 1) / 2;
     e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);
     e->browser_ = std::make_unique<preview::Browser>(io, e->pool_, browser_options(dir, e->options_.jail_binary));

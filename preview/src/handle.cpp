@@ -174,6 +174,13 @@ Task<void> Previews::Impl::handle(http::Exchange& x) {
             co_return;
         }
     }
+    if (upgrade == Upgrade::websocket && options.keep_awake != KeepAwake::traffic &&
+        backend.state(p->record.owner, p->record.workspace) == Backend::State::asleep) {
+        // What a forgotten tab dials again and again would else undo each sleep at once.
+        auto problem = asleep("a WebSocket alone wakes nothing here; load the page again.");
+        co_await proxied.answer(std::move(problem));
+        co_return;
+    }
     auto awake = co_await waker.awake(p->record.owner, p->record.workspace);
     if (!awake) {
         // A wake has other reasons for not_found: a template, a snapshot.

@@ -172,7 +172,9 @@ base::Task<bool> Proxied::pass_answer(std::shared_ptr<http::ClientConnection> fr
         }
         co_return true;
     }
-    if (head->status == http::Status::switching_protocols) {
+    bool const upgraded = head->status == http::Status::switching_protocols;
+    if (options.keep_awake == KeepAwake::never || (upgraded && options.keep_awake == KeepAwake::requests)) awake.reset();
+    if (upgraded) {
         co_await tunnel(*from, std::move(*head));
         co_return true;
     }

@@ -33,6 +33,7 @@ std::string last_lines(std::string const& output, int lines) {
     auto const start = from == output.npos ? 0 : from + 1;
     return output.substr(start, end + 1 - start);
 }
+
 }  // namespace
 
 std::optional<sandbox::ProcessView> explaining_crash(std::vector<sandbox::ProcessView> const& seen,
@@ -56,7 +57,6 @@ std::optional<sandbox::ProcessView> explaining_crash(std::vector<sandbox::Proces
 }
 
 namespace {
-
 
 class AwakeWorkspace final : public Awake {
   public:
@@ -125,7 +125,7 @@ class WorkspaceBackend final : public Backend {
     State state(std::string const& owner, std::string const& id) const override {
         auto const view = workspaces_.get(owner, id);
         if (!view || view->state == "deleting") return State::unknown;
-        return view->state == "running" ? State::awake : State::asleep;
+        return view->state == "running" || view->state == "frozen" ? State::awake : State::asleep;
     }
     std::optional<std::string> id_of(std::string const& owner, std::string const& id) const override {
         auto const view = workspaces_.get(owner, id);

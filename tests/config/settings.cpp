@@ -80,7 +80,7 @@ hibernation: {disk: 1GiB, memory_ceiling: 512MiB}
 network:
     max_allow: ["*.pypi.org", "example.com:8080"]
     insecure_private_addresses: ["10.0.5.0/24", "fd00::/8"]
-previews: {domains: [shop.example.com, "*.apps.example.com"], trusted_proxies: [127.0.0.1/32]}
+previews: {domains: [shop.example.com, "*.apps.example.com"], trusted_proxies: [127.0.0.1/32], keep_awake: never}
 toolsets: [core]
 log_level: debug
 )", "berth.yaml");
@@ -108,6 +108,7 @@ log_level: debug
         CHECK(s->network.max_allow.back() == "example.com:8080");
         CHECK(s->previews.domains.back() == "*.apps.example.com");
         CHECK(s->previews.trusted_proxies.front() == "127.0.0.1/32");
+        CHECK(s->previews.keep_awake == "never");
         CHECK(s->toolsets == std::vector<std::string>{"core"});
     }
     SUBCASE("name file, line, key and expectation of a mistake") {

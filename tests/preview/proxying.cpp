@@ -229,6 +229,46 @@ TEST_CASE("a sleeping workspace is woken once, by a bounded number of visitors")
     }
 }
 
+TEST_CASE("what keeps a workspace awake is the operator's to say") {
+    using preview::KeepAwake;
+    preview::Options options;
+    int by_socket = 1, by_stream = 1;
+    SUBCASE("all traffic, unless told otherwise") {}
+    SUBCASE("requests") { options.keep_awake = KeepAwake::requests, by_socket = 0; }
+    SUBCASE("nothing that is open") { options.keep_awake = KeepAwake::never, by_socket = by_stream = 0; }
+    World w(options);
+    auto const auth = w.with(w.link());
+    w.io.run([](World& x, std::string a, int of_socket, int of_stream) -> Task<void> {
+        Client socket(x.io.context), stream(x.io.context), waiting(x.io.context);
+        co_await socket.connect(x.port);
+        co_await socket.send(x.get("/ws", a + kHandshake));
+        (void)co_await socket.until("\r\n\r\n");
+        CHECK(x.backend.leases == of_socket);
+        co_await socket.send("hello");
+        (void)co_await socket.until("hello");  // it works all the same
+        co_await stream.connect(x.port);
+        co_await stream.send(x.get("/endless", a));
+        (void)co_await stream.until("tick");
+        CHECK(x.backend.leases == of_socket + of_stream);
+        co_await waiting.connect(x.port);
+        co_await waiting.send(x.get("/never", a));
+        auto const asked = [&x] { return x.app.last.target == "/never"; };
+        co_await x.until(asked);
+        CHECK(x.backend.leases == of_socket + of_stream + 1);  // an answer that is waited for always does
+        for (auto* client : {&socket, &stream, &waiting}) client->close();
+        auto const ended = [&x] { return x.backend.leases == 0 && x.app.sockets == 0; };
+        co_await x.until(ended);
+    }(w, auth, by_socket, by_stream));
+    w.backend.asleep = true;
+    if (by_socket == 0) {  // nor does a socket wake it
+        CHECK(w.ask(w.get("/ws", auth + kHandshake)).has("Berth-Preview: asleep"));
+        CHECK(w.backend.wakes == 0);
+        CHECK(w.ask(w.get("/", auth)).status == 200);
+    }
+    CHECK(w.ask(w.get("/ws", auth + kHandshake)).status == 101);
+    CHECK(w.backend.wakes == 1);
+}
+
 TEST_CASE("several programs under one URL") {
     World w;
     auto const auth = w.with(w.link(5173, Access::by_link, {{"/api", 8000}, {"/api/v2", 5173}}));
@@ -304,14 +344,6 @@ TEST_CASE("looking at a port, and at a page as a visitor") {
     CHECK_FALSE(look(5173, 0).second.awake);
     CHECK(w.backend.wakes == 0);
     CHECK(look(5173, 100).second.ready);
-    auto const link = w.link();
-    auto const visit = w.io.run(w.previews->visit(link, "/hello", base::milliseconds(5'000))).value();
-    CHECK(visit.status == 200);
-    CHECK(visit.body == "GET /hello ");
-    CHECK(w.app.last.fields.count("Berth-Preview-Token") == 0);
-    for (auto const* path : {"/#/settings", "/a b", "no/slash", "/line\r\nHost: other"})
-        CHECK(base::is(w.io.run(w.previews->visit(link, path, base::milliseconds(5'000))).error(), base::errc::invalid));
-}
     // By its routes, those of this call or those that it has: who answers is who is asked.
     auto const at_other = [&] { return std::exchange(w.other.requests, 0); };
     CHECK(look(5173, 100, "/api/x", std::map<std::string, int>{{"/api", 8000}}).second.status == 200);
@@ -325,3 +357,11 @@ TEST_CASE("looking at a port, and at a page as a visitor") {
     auto const gone = look(5173, 0, "/old").second;
     CHECK_FALSE(gone.ready);
     CHECK(gone.hint.find("port 3000 yet. Routes") != std::string::npos);
+    auto const link = w.link();
+    auto const visit = w.io.run(w.previews->visit(link, "/hello", base::milliseconds(5'000))).value();
+    CHECK(visit.status == 200);
+    CHECK(visit.body == "GET /hello ");
+    CHECK(w.app.last.fields.count("Berth-Preview-Token") == 0);
+    for (auto const* path : {"/#/settings", "/a b", "no/slash", "/line\r\nHost: other"})
+        CHECK(base::is(w.io.run(w.previews->visit(link, path, base::milliseconds(5'000))).error(), base::errc::invalid));
+}

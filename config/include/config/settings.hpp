@@ -77,6 +77,7 @@ struct Settings {
         std::vector<std::string> trusted_proxies;    ///< networks whose X-Forwarded-For is believed
         bool allow_public = true;
         int max_requests = 512;                      ///< of one preview at once
+        std::string keep_awake = "traffic";          ///< traffic | requests | never
     } previews;
     struct Servers {
         std::string expose = "tools";                        ///< tools | search | toolset

@@ -41,7 +41,7 @@ class Awake {
 class Backend {
   public:
     virtual ~Backend() = default;
-    enum class State { unknown, awake, asleep };
+    enum class State { unknown, awake, asleep };  ///< a frozen one is awake: it thaws at once
     virtual State state(std::string const& owner, std::string const& workspace) const = 0;
     /// Its id, also when it is named; nullopt when the owner has none such.
     virtual std::optional<std::string> id_of(std::string const& owner,

@@ -18,8 +18,16 @@ using base::Task;
 
 enum class Access { by_link, open };  ///< "private" and "public" for users
 
+/// What keeps a workspace awake while it is open, beside the wait for an answer, which always does.
+enum class KeepAwake {
+    traffic,   ///< answers and sockets
+    requests,  ///< answers; WebSockets do not, and wake nothing
+    never,     ///< neither
+};
+
 struct Options {
     bool allow_public = true;
+    KeepAwake keep_awake = KeepAwake::traffic;
     std::vector<std::string> domains;  ///< that previews may be given: "shop.example.com", "*.apps.example.com"
     int max_per_visitor = 256;  ///< requests and sockets at once, of one address
     int max_per_preview = 512;

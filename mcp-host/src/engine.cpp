@@ -174,6 +174,12 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     previews.allow_public = settings.previews.allow_public;
     previews.domains = settings.previews.domains;
     previews.max_per_preview = settings.previews.max_requests;
+    previews.max_per_node = settings.previews.max_requests_total;
+    previews.max_held_per_workspace = settings.previews.max_waiting;
+    previews.max_held = 8 * settings.previews.max_waiting;
+    previews.wake_limit = settings.previews.wake_timeout;
+    previews.answer_limit = settings.previews.answer_timeout;
+    previews.silence_limit = settings.previews.silence_timeout;
     previews.keep_awake = keep_awake(settings.previews.keep_awake);
     previews.max_per_visitor = (settings.previews.max_requests + 1) / 2;
     e->previews_ = std::make_unique<preview::Previews>(io, *e->records_, *e->preview_backend_, previews);

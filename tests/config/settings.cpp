@@ -80,7 +80,8 @@ hibernation: {disk: 1GiB, memory_ceiling: 512MiB}
 network:
     max_allow: ["*.pypi.org", "example.com:8080"]
     insecure_private_addresses: ["10.0.5.0/24", "fd00::/8"]
-previews: {domains: [shop.example.com, "*.apps.example.com"], trusted_proxies: [127.0.0.1/32], keep_awake: never}
+previews: {domains: [shop.example.com, "*.apps.example.com"], trusted_proxies: [127.0.0.1/32], keep_awake: never, max_requests_total: 9000,
+           max_waiting: 5, wake_timeout: 2m, answer_timeout: 30s, silence_timeout: 12h}
 toolsets: [core]
 log_level: debug
 )", "berth.yaml");
@@ -109,6 +110,11 @@ log_level: debug
         CHECK(s->previews.domains.back() == "*.apps.example.com");
         CHECK(s->previews.trusted_proxies.front() == "127.0.0.1/32");
         CHECK(s->previews.keep_awake == "never");
+        CHECK(s->previews.max_requests_total == 9000);
+        CHECK(s->previews.max_waiting == 5);
+        CHECK(s->previews.wake_timeout == std::chrono::minutes(2));
+        CHECK(s->previews.answer_timeout == std::chrono::seconds(30));
+        CHECK(s->previews.silence_timeout == std::chrono::hours(12));
         CHECK(s->toolsets == std::vector<std::string>{"core"});
     }
     SUBCASE("name file, line, key and expectation of a mistake") {

@@ -77,6 +77,11 @@ struct Settings {
         std::vector<std::string> trusted_proxies;    ///< networks whose X-Forwarded-For is believed
         bool allow_public = true;
         int max_requests = 512;                      ///< of one preview at once
+        int max_requests_total = 2048;               ///< of all together
+        int max_waiting = 64;                        ///< for one workspace to wake
+        std::chrono::milliseconds wake_timeout{60'000};
+        std::chrono::milliseconds answer_timeout{600'000};   ///< to the first byte of an answer
+        std::chrono::milliseconds silence_timeout{3'600'000};
         std::string keep_awake = "traffic";          ///< traffic | requests | never
     } previews;
     struct Servers {

@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -108,6 +109,8 @@ int serve(Options const& o, config::Settings settings) {
         auto proxies = http::Networks::parse(settings.previews.trusted_proxies);
         if (!proxies) throw std::runtime_error("previews.trusted_proxies: " + proxies.error().message());
         limits.trusted_proxies = std::move(*proxies);
+        // Listeners for previews have half of all connections.
+        limits.max_connections = std::max(limits.max_connections, 2 * static_cast<std::size_t>(settings.previews.max_requests_total));
         server = std::make_unique<http::Server>(io, std::move(gate), std::move(limits),
                                                 engine->routes(shut_down));
         server->add_site(engine->previews().site());

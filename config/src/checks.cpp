@@ -50,23 +50,16 @@ bool loopback(std::string const& s) {
     return !ec && a.is_loopback();
 }
 
-std::string number(double value) {
-    std::string text = std::to_string(value);
-    text.erase(text.find_last_not_of('0') + 1);
-    if (text.ends_with('.')) text.pop_back();
-    return text;
-}
-
 std::optional<Finding> check_limits(Settings const& s) {
     auto const above = [](std::string const& key, std::string const& max) {
         return Finding{"limits." + key, "expected no more than max_limits." + key + " (" + max + ")"};
     };
     if (s.limits.memory_bytes > s.max_limits.memory_bytes)
-        return above("memory", std::to_string(s.max_limits.memory_bytes) + " bytes");
-    if (s.limits.cpus > s.max_limits.cpus) return above("cpus", number(s.max_limits.cpus));
+        return above("memory", show_size(s.max_limits.memory_bytes));
+    if (s.limits.cpus > s.max_limits.cpus) return above("cpus", show_number(s.max_limits.cpus));
     if (s.limits.pids > s.max_limits.pids) return above("pids", std::to_string(s.max_limits.pids));
     if (s.limits.disk_bytes > s.max_limits.disk_bytes)
-        return above("disk", std::to_string(s.max_limits.disk_bytes) + " bytes");
+        return above("disk", show_size(s.max_limits.disk_bytes));
     return std::nullopt;
 }
 

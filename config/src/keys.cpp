@@ -1,5 +1,7 @@
 #include "keys.hpp"
 
+#include <config/minimums.hpp>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -65,19 +67,19 @@ Read cpus(Field field) {
     return scalar("a number of processors such as 2 or 0.5", [field](Settings& s, std::string const& v, std::string const&) {
         double n = 0;
         auto const [end, ec] = std::from_chars(v.data(), v.data() + v.size(), n, std::chars_format::fixed);
-        if (ec != std::errc{} || end != v.data() + v.size() || !std::isfinite(n) || n < 0.05 || n > 1024)
-            return std::string("expected a number of processors from 0.05 to 1024");
+        if (ec != std::errc{} || end != v.data() + v.size() || !std::isfinite(n) || n < kMinCpus || n > 1024)
+            return "expected a number of processors from " + show_number(kMinCpus) + " to 1024";
         field(s) = n;
         return std::string();
     });
 }
 
 template <class Field>
-Read size(Field field) {
-    return [field](Settings& s, Node const& node, std::string const&, int&) -> std::string {
+Read size(Field field, std::uint64_t min = kMinMemoryBytes) {
+    return [field, min](Settings& s, Node const& node, std::string const&, int&) -> std::string {
         auto const bytes = parse_size(node.IsScalar() ? node.Scalar() : "");
         if (!bytes) return bytes.error().context;
-        if (*bytes < (64ull << 20)) return "expected at least 64MiB" + but_was(node.Scalar());
+        if (*bytes < min) return "expected at least " + show_size(min) + but_was(node.Scalar());
         field(s) = *bytes;
         return {};
     };
@@ -179,13 +181,13 @@ std::vector<Key> make_keys() {
          integer(0, 1000, NUMBER(native.ready))},
         {"limits.memory", "bytes", "2GiB", "Memory of a workspace that asks for nothing else.", size(FIELD(limits.memory_bytes))},
         {"limits.cpus", "processors", "2", "Processor time of a workspace, in processors.", cpus(FIELD(limits.cpus))},
-        {"limits.pids", "processes", "1024", "Processes and threads of a workspace.", integer(16, 1'000'000, NUMBER(limits.pids))},
-        {"limits.disk", "bytes", "10GiB", "Size of a workspace's volume.", size(FIELD(limits.disk_bytes))},
+        {"limits.pids", "processes", "1024", "Processes and threads of a workspace.", integer(kMinPids, 1'000'000, NUMBER(limits.pids))},
+        {"limits.disk", "bytes", "10GiB", "Size of a workspace's volume.", size(FIELD(limits.disk_bytes), kMinDiskBytes)},
         {"max_limits.memory", "bytes", "8GiB", "The most memory that a workspace may ask for.", size(FIELD(max_limits.memory_bytes))},
         {"max_limits.cpus", "processors", "8", "The most processor time that a workspace may ask for.", cpus(FIELD(max_limits.cpus))},
         {"max_limits.pids", "processes", "4096", "The most processes that a workspace may ask for.",
-         integer(16, 1'000'000, NUMBER(max_limits.pids))},
-        {"max_limits.disk", "bytes", "100GiB", "The largest volume that a workspace may ask for.", size(FIELD(max_limits.disk_bytes))},
+         integer(kMinPids, 1'000'000, NUMBER(max_limits.pids))},
+        {"max_limits.disk", "bytes", "100GiB", "The largest volume that a workspace may ask for.", size(FIELD(max_limits.disk_bytes), kMinDiskBytes)},
         {"max_workspaces", "workspaces", "2000", "Workspaces on this server, running or not.", integer(1, 1'000'000, NUMBER(max_workspaces))},
         {"max_sandboxes", "sandboxes", "400", "Sandboxes that exist at once, the stock included.", integer(1, 100'000, NUMBER(max_sandboxes))},
         {"max_boots", "sandboxes", "2", "Sandboxes that boot at once; the others wait their turn.", integer(1, 1000, NUMBER(max_boots))},

@@ -53,6 +53,8 @@ constexpr Unit kTimes[] = {{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"min", 60'00
 // So that adding one to a clock's reading never overflows.
 constexpr std::uint64_t kLongest = 3650ull * 86'400'000;
 
+constexpr Unit kShown[] = {{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}};
+
 std::string shown(std::string const& text) { return "\"" + text.substr(0, 60) + "\""; }
 
 }  // namespace
@@ -69,6 +71,19 @@ base::Result<std::chrono::milliseconds> parse_duration(std::string const& text) 
         if (auto const ms = scaled(*parts, kTimes, kLongest))
             return std::chrono::milliseconds(static_cast<std::int64_t>(*ms));
     return base::error(base::errc::invalid, "expected a time such as 500ms, 30s, 5m or 2h, not " + shown(text));
+}
+
+std::string show_size(std::uint64_t bytes) {
+    for (auto const& [name, factor] : kShown)
+        if (bytes >= factor && bytes % factor == 0) return std::to_string(bytes / factor).append(name);
+    return std::to_string(bytes) + "B";
+}
+
+std::string show_number(double value) {
+    std::string text = std::to_string(value);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.ends_with('.')) text.pop_back();
+    return text;
 }
 
 }  // namespace config

@@ -1,4 +1,5 @@
 #include <base/files.hpp>
+#include <config/minimums.hpp>
 #include <config/settings.hpp>
 
 #include <doctest/doctest.h>
@@ -22,6 +23,12 @@ TEST_CASE("docs/config.md") {
             CHECK(section.find("- Unit: " + key.unit + "\n") != std::string::npos);
             CHECK(section.find("- Default: `" + key.default_value + "`\n") != std::string::npos);
         }
+    }
+    SUBCASE("names the least of each limit") {
+        auto const least = "at least " + config::show_size(config::kMinMemoryBytes) + " of memory, " +
+                           config::show_size(config::kMinDiskBytes) + " of disk, " + config::show_number(config::kMinCpus) +
+                           " processors and " + std::to_string(config::kMinPids) + " processes.";
+        CHECK(document->find(least) != std::string::npos);
     }
     SUBCASE("describes no key that does not exist") {
         std::set<std::string> known;

@@ -116,6 +116,12 @@ TEST_CASE("servers.json") {
             {R"({"command": "${NO_SUCH}"})",
              "servers.json:1: x.command: expected the environment variable NO_SUCH to be set where "
              "berth runs, or ${NO_SUCH:-default}"},
+            {R"({"command": "a", "sandbox": {"pids": 63}})",
+             "servers.json:1: x.sandbox.pids: expected a whole number from 64 to 100000"},
+            {R"({"command": "a", "sandbox": {"cpus": 0.05}})",
+             "servers.json:1: x.sandbox.cpus: expected a number from 0.1 to 1024.0"},
+            {R"({"command": "a", "sandbox": {"memoryMb": 63}})",
+             "servers.json:1: x.sandbox.memoryMb: expected a whole number from 64 to 1048576"},
             {R"({"command": "a", "sandbox": {"memryMb": 5}})",
              "servers.json:1: x.sandbox.memryMb: there is no such key; the nearest is sandbox.memoryMb"},
             {R"({"command": "a", "sandbox": {"filesystem": {"allowRead": ["/"]}}})",

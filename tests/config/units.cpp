@@ -1,3 +1,4 @@
+#include <config/minimums.hpp>
 #include <config/settings.hpp>
 
 #include <doctest/doctest.h>
@@ -29,6 +30,26 @@ TEST_CASE("sizes") {
             CHECK(base::is(size.error(), base::errc::invalid));
             CHECK(size.error().context.starts_with("expected a size such as 512MiB or 2GiB, not \""));
         }
+    }
+}
+
+TEST_CASE("sizes in messages") {
+    SUBCASE("are exact, in the largest unit that needs no fraction, and read back as what they were") {
+        struct {
+            std::uint64_t bytes;
+            char const* text;
+        } const table[] = {{0, "0B"},           {1500, "1500B"},        {1ull << 10, "1KiB"},  {64ull << 20, "64MiB"},
+                           {1536ull << 20, "1536MiB"}, {8ull << 30, "8GiB"}, {1ull << 40, "1TiB"}, {(1ull << 40) + 1, "1099511627777B"}};
+        for (auto const& row : table) {
+            CHECK(config::show_size(row.bytes) == row.text);
+            CHECK(parse_size(row.text).value() == row.bytes);
+        }
+    }
+    SUBCASE("and numbers of processors have no zeroes behind them") {
+        CHECK(config::show_number(2) == "2");
+        CHECK(config::show_number(0.5) == "0.5");
+        CHECK(config::show_number(config::kMinCpus) == "0.1");
+        CHECK(config::show_number(100) == "100");
     }
 }
 

@@ -311,6 +311,14 @@ suite((berth) => {
             }
             assert.match((await servers('add', 'memory').catch((error) => error)).stdout, /^memory: already there, left as it is$/m);
         });
+        await t.test('for no less than a workspace can live on, and hear how much that is', async () => {
+            for (const [limits, said] of [
+                [{ pids: 63 }, /limits\.pids: expected an integer from 64 to 4096/],
+                [{ cpus: 0.09 }, /limits\.cpus: expected a number from 0\.1 to 8/],
+                [{ memory: '63MiB' }, /limits\.memory: expected 64MiB to 8GiB/],
+                [{ disk: '31MiB' }, /limits\.disk: expected 32MiB to 100GiB/],
+            ]) await assert.rejects(berth().tool('workspace_create', { limits }), said);
+        });
         await t.test('a tool, from the command line', async () => {
             const tool = async (name, args) =>
                 (await run(binary, ['tool', name, JSON.stringify(args), '--data', berth().data])).stdout;

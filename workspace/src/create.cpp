@@ -1,6 +1,7 @@
 #include "impl.hpp"
 #include <base/ids.hpp>
 #include <base/timeout.hpp>
+#include <config/minimums.hpp>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
@@ -17,8 +18,6 @@ Status at_most(T value, T low, T high, std::string const& what) {
     if (value >= low && value <= high) return {};
     return base::error(base::errc::invalid, what);
 }
-
-std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + "MiB"; }
 
 bool variable_name(std::string const& name) {
     return !name.empty() && !(name[0] >= '0' && name[0] <= '9') &&
@@ -47,17 +46,19 @@ bool plain_name(std::string const& name) {
 
 Status Workspaces::Impl::permitted_limits(Settings const& s) const {
     auto const& max = config.max_limits;
-    constexpr std::uint64_t kMinMemory = 64 << 20, kMinDisk = 32 << 20;
+    auto const range = [](char const* key, std::string const& low, std::string const& high, char const* example) {
+        return std::string("limits.") + key + ": expected " + low + " to " + high + ", for example " + example;
+    };
     for (auto const& ok : {
-             at_most(
-                 s.limits.memory_bytes, kMinMemory, max.memory_bytes,
-                 "limits.memory: expected 64MiB to " + mib(max.memory_bytes) + ", for example \"512MiB\""),
-             at_most(s.disk_bytes, kMinDisk, max.disk_bytes,
-                     "limits.disk: expected 32MiB to " + mib(max.disk_bytes) + ", for example \"2GiB\""),
-             at_most(s.limits.cpus, 0.1, max.cpus,
-                     "limits.cpus: expected 0.1 to " + std::to_string(max.cpus) + ", for example 1.5"),
-             at_most(s.limits.pids, 64, max.pids,
-                     "limits.pids: expected 64 to " + std::to_string(max.pids) + ", for example 512"),
+             at_most(s.limits.memory_bytes, config::kMinMemoryBytes, max.memory_bytes,
+                     range("memory", config::show_size(config::kMinMemoryBytes), config::show_size(max.memory_bytes),
+                           "\"512MiB\"")),
+             at_most(s.disk_bytes, config::kMinDiskBytes, max.disk_bytes,
+                     range("disk", config::show_size(config::kMinDiskBytes), config::show_size(max.disk_bytes), "\"2GiB\"")),
+             at_most(s.limits.cpus, config::kMinCpus, max.cpus,
+                     range("cpus", config::show_number(config::kMinCpus), config::show_number(max.cpus), "1.5")),
+             at_most(s.limits.pids, config::kMinPids, max.pids,
+                     range("pids", std::to_string(config::kMinPids), std::to_string(max.pids), "512")),
          })
         if (!ok) return ok.error();
     return {};

@@ -118,5 +118,9 @@ std::string example_yaml();
 /// "10GiB", "512M", "1073741824" to bytes; "30s", "5m" to milliseconds. Used for tool arguments too.
 base::Result<std::uint64_t> parse_size(std::string const& text);
 base::Result<std::chrono::milliseconds> parse_duration(std::string const& text);
+/// The way back, for messages: the exact size in the largest unit that needs no fraction, "8GiB" or "1500B"; "0.5" or "2" of a
+/// number of processors, to six places.
+std::string show_size(std::uint64_t bytes);
+std::string show_number(double value);
 
 }  // namespace config

@@ -1,6 +1,7 @@
 #include "../keys.hpp"
 #include "entry.hpp"
 #include <base/files.hpp>
+#include <config/minimums.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -243,9 +244,10 @@ void read_tools_list(EntryReader& r, JsonNode const& node, std::string const& ke
     [](ServerEntry & e) -> auto& { return e.member; }
 
 std::vector<EntryKey> make_entry_keys() {
-    auto const mib = [](auto field) {
-        return [field](EntryReader& r, JsonNode const& node, std::string const& key) {
-            field(r.entry) = static_cast<std::uint64_t>(r.whole(node, key, 32, 1 << 20)) << 20;
+    auto const mib = [](std::uint64_t min_bytes, auto field) {
+        return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
+            auto const min = static_cast<std::int64_t>(min_bytes >> 20);
+            field(r.entry) = static_cast<std::uint64_t>(r.whole(node, key, min, 1 << 20)) << 20;
         };
     };
     auto const text = [](auto field) {
@@ -389,27 +391,27 @@ std::vector<EntryKey> make_entry_keys() {
          "MiB",
          "1024",
          "Memory of the server and everything it starts.",
-         mib(BERTH_FIELD(sandbox.memory_bytes))},
+         mib(kMinMemoryBytes, BERTH_FIELD(sandbox.memory_bytes))},
         {"sandbox.diskMb",
          {},
          "MiB",
          "2048",
          "Size of the server's own volume, which keeps its home (caches of npm and pip) and its /workspace.",
-         mib(BERTH_FIELD(sandbox.disk_bytes))},
+         mib(kMinDiskBytes, BERTH_FIELD(sandbox.disk_bytes))},
         {"sandbox.cpus",
          {},
          "processors",
          "1",
          "Processor time.",
          [](EntryReader& r, JsonNode const& node, std::string const& key) {
-             r.entry.sandbox.cpus = r.fraction(node, key, 0.05, 1024);
+             r.entry.sandbox.cpus = r.fraction(node, key, kMinCpus, 1024);
          }},
         {"sandbox.pids",
          {},
          "processes",
          "256",
          "Processes and threads inside.",
-         count(16, 100'000, BERTH_FIELD(sandbox.pids))},
+         count(kMinPids, 100'000, BERTH_FIELD(sandbox.pids))},
         {"sandboxEnabled",
          {},
          "true, false",

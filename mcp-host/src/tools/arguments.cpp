@@ -1,6 +1,8 @@
 #include "arguments.hpp"
+#include <config/settings.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace host {
 namespace {
@@ -39,11 +41,10 @@ std::string expected(Field const& f) {
         text = "one of";
         for (auto const& v : f.values) text += (&v == f.values.data() ? " \"" : ", \"") + v + "\"";
     }
-    auto const shown = [](double d) { return Json(static_cast<std::int64_t>(d)).dump(); };
     if (f.minimum && f.maximum)
-        text += " from " + shown(*f.minimum) + " to " + shown(*f.maximum);
+        text += " from " + config::show_number(*f.minimum) + " to " + config::show_number(*f.maximum);
     else if (f.minimum)
-        text += " of at least " + shown(*f.minimum);
+        text += " of at least " + config::show_number(*f.minimum);
     if (!f.example.is_null()) text += ", for example " + base::dump(f.example);
     return text;
 }
@@ -61,7 +62,7 @@ bool fits(Field const& f, Json const& v) {
         case Type::integer:
             if (v.is_number_float()) {  // 50.0 is an integer in JSON Schema
                 double const d = v.get<double>();
-                if (d != static_cast<double>(static_cast<std::int64_t>(d))) return false;
+                if (d != std::trunc(d) || std::abs(d) > 9e15) return false;    // beyond that, doubles skip integers
             } else if (!v.is_number_integer()) {
                 return false;
             }

@@ -1,5 +1,6 @@
 #include "tools.hpp"
 #include <base/hash.hpp>
+#include <config/minimums.hpp>
 
 namespace host {
 
@@ -171,6 +172,8 @@ std::string beside_the_name(Arguments const& a) {
     return given;
 }
 
+std::string from_to(std::uint64_t min, std::uint64_t max) { return config::show_size(min) + " to " + config::show_size(max); }
+
 std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
@@ -178,6 +181,7 @@ std::string mib(std::uint64_t bytes) { return std::to_string(bytes >> 20) + " Mi
 std::vector<mcp::Tool> workspace_tools(Tools& t) {
     using Type = Field::Type;
     std::vector<mcp::Tool> tools;
+    auto const& max = t.settings.max_limits;
 
     tools.push_back(make_tool(
         {.name = "workspace_create",
@@ -204,10 +208,18 @@ std::vector<mcp::Tool> workspace_tools(Tools& t) {
               {.name = "limits",
                .type = Type::object,
                .example = {{"memory", "1GiB"}, {"cpus", 1.5}},
-               .fields = {{.name = "memory", .description = "From 64MiB", .example = "1GiB"},
-                          {.name = "disk", .description = "From 32MiB", .example = "5GiB"},
-                          {.name = "cpus", .type = Type::number, .example = 1.5},
-                          {.name = "pids", .type = Type::integer, .example = 512}}},
+               .fields = {{.name = "memory", .description = from_to(config::kMinMemoryBytes, max.memory_bytes), .example = "1GiB"},
+                          {.name = "disk", .description = from_to(config::kMinDiskBytes, max.disk_bytes), .example = "5GiB"},
+                          {.name = "cpus",
+                           .type = Type::number,
+                           .example = 1.5,
+                           .minimum = config::kMinCpus,
+                           .maximum = max.cpus},
+                          {.name = "pids",
+                           .type = Type::integer,
+                           .example = 512,
+                           .minimum = config::kMinPids,
+                           .maximum = max.pids}}},
               {.name = "network",
                .type = Type::object,
                .example = {{"allow", {"pypi.org", "files.pythonhosted.org"}}},

@@ -1,6 +1,7 @@
 #include "keys.hpp"
 
 #include <base/asio.hpp>
+#include <config/listen.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -44,12 +45,6 @@ bool host_and_port(std::string_view s) {
     return host_ok && ec == std::errc{} && end == port.data() + port.size() && number >= 1 && number <= 65535;
 }
 
-bool loopback(std::string const& s) {
-    boost::system::error_code ec;
-    auto const a = asio::ip::make_address(s, ec);
-    return !ec && a.is_loopback();
-}
-
 std::optional<Finding> check_limits(Settings const& s) {
     auto const above = [](std::string const& key, std::string const& max) {
         return Finding{"limits." + key, "expected no more than max_limits." + key + " (" + max + ")"};
@@ -89,7 +84,7 @@ std::optional<Finding> check_previews(Settings const& s) {
     if (p.tls_certificate.empty() != p.tls_key.empty())
         return Finding{p.tls_key.empty() ? "previews.tls_certificate" : "previews.tls_key",
                        "expected tls_certificate and tls_key together"};
-    if (p.port != 0 && !loopback(p.address) && p.tls_certificate.empty() && !s.listen.insecure_plain_http)
+    if (p.port != 0 && !is_loopback(p.address) && p.tls_certificate.empty() && !s.listen.insecure_plain_http)
         return Finding{"previews.address", "expected a loopback address, or tls_certificate and tls_key: links would cross the "
                                            "network in the clear (listen.insecure_plain_http: true allows that)"};
     // A name of the server's own below theirs would be a preview's.
@@ -171,7 +166,7 @@ std::optional<Finding> check(Settings const& s) {
     if (l.tls_certificate.empty() != l.tls_key.empty())
         return Finding{l.tls_key.empty() ? "listen.tls_certificate" : "listen.tls_key",
                        "expected tls_certificate and tls_key together"};
-    if (!loopback(l.address) && l.tls_certificate.empty() && !l.insecure_plain_http)
+    if (!is_loopback(l.address) && l.tls_certificate.empty() && !l.insecure_plain_http)
         return Finding{"listen.address", "expected a loopback address, or tls_certificate and tls_key: tokens would cross "
                                          "the network in the clear (listen.insecure_plain_http: true allows that)"};
     if (auto finding = check_previews(s)) return finding;

@@ -12,17 +12,18 @@ namespace {
 
 using Field = beast::http::field;
 
-constexpr std::array<std::string_view, 3> loopback_hosts{"localhost", "127.0.0.1", "[::1]"};
+// Of this machine, as clients write them in Host and Origin: names, of which not every loopback address is one.
+constexpr std::array<std::string_view, 3> own_names{"localhost", "127.0.0.1", "[::1]"};
 
-bool is_loopback(std::string_view host) {
+bool is_own_name(std::string_view host) {
     auto const same = [host](std::string_view known) { return beast::iequals(host, known); };
-    return std::any_of(loopback_hosts.begin(), loopback_hosts.end(), same);
+    return std::any_of(own_names.begin(), own_names.end(), same);
 }
 
 }  // namespace
 
 Gate::Gate(GateOptions options) : options_(std::move(options)) {
-    loopback_ = std::any_of(options_.hosts.begin(), options_.hosts.end(), is_loopback);
+    loopback_ = std::any_of(options_.hosts.begin(), options_.hosts.end(), is_own_name);
 }
 
 bool Gate::host_allowed(std::string_view host) const {
@@ -39,7 +40,7 @@ bool Gate::origin_allowed(std::string_view origin) const {
     for (std::string_view const scheme : {"http://", "https://"}) {
         if (!origin.starts_with(scheme)) continue;
         auto const name = host_name(origin.substr(scheme.size()));
-        return name && is_loopback(*name);
+        return name && is_own_name(*name);
     }
     return false;
 }

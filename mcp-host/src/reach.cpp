@@ -1,10 +1,10 @@
 #include "reach.hpp"
 
+#include <config/listen.hpp>
+
 namespace host {
 
-bool is_loopback(std::string const& address) {
-    return address == "127.0.0.1" || address == "::1" || address == "localhost";
-}
+using config::is_loopback;
 
 std::vector<std::string> admitted_hosts(config::Settings::Listen const& listen) {
     auto hosts = listen.hosts;

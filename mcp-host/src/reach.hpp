@@ -8,7 +8,6 @@
 // By which names clients reach the server, and what links say.
 namespace host {
 
-bool is_loopback(std::string const& address);
 /// The names that requests may give as Host.
 std::vector<std::string> admitted_hosts(config::Settings::Listen const&);
 /// "http://127.0.0.1:7777" as this server listens, for a bound `port`.

@@ -289,6 +289,12 @@ suite((berth) => {
             assert.equal(answer.status, 400);
             assert.match((await answer.json()).error.message, /no toolset "bogus"; there are core, files, .*community/);
         });
+        await t.test('for an address to listen on, and hear how one is written', async () => {
+            for (const listen of ['::1:7777', '127.0.0.1:77x', 'tools.example.com:80']) {
+                const args = ['serve', '--data', join(berth().directory, 'wrong'), '--listen', listen];
+                await assert.rejects(run(binary, args), ({ stderr }) => /--listen: expected .*\[::1\]:7777|expected a port/.test(stderr));
+            }
+        });
         await t.test('nothing of a template that is not there, which stops the start', async () => {
             const config = join(berth().directory, 'wrong.yaml');
             writeFileSync(config, '\ndefault_template: bogus\n');

@@ -4,6 +4,7 @@
 
 #include <base/files.hpp>
 #include <base/syscalls.hpp>
+#include <config/listen.hpp>
 
 #include <spdlog/spdlog.h>
 
@@ -60,14 +61,13 @@ base::Status open_previews(http::Server& server, Engine& engine, config::Setting
 int serve(Options const& o, config::Settings settings) {
     auto& listen = settings.listen;
     if (!o.listen.empty()) {
-        auto const colon = o.listen.rfind(':');
-        int const port = colon == o.listen.npos ? -1 : std::atoi(o.listen.c_str() + colon + 1);
-        if (port < 0 || port > 65535) return fail("--listen: expected ADDR:PORT, for example 127.0.0.1:7777");
-        listen.address = o.listen.substr(0, colon);
-        listen.port = static_cast<std::uint16_t>(port);
+        auto const given = config::parse_listen(o.listen);
+        if (!given) return fail("--listen: " + given.error().message());
+        listen.address = given->address;
+        listen.port = given->port;
     }
     bool const tls = !listen.tls_certificate.empty();
-    if (!o.on_demand && !is_loopback(listen.address) && !tls && !listen.insecure_plain_http)
+    if (!o.on_demand && !config::is_loopback(listen.address) && !tls && !listen.insecure_plain_http)
         return fail(
             "refusing to listen on " + listen.address +
             " without TLS: set listen.tls_certificate and listen.tls_key (or listen.insecure_plain_http)");

@@ -137,7 +137,7 @@ std::vector<Finding> templates(Options const& options) {
     std::vector<Finding> out;
     for (auto const& [name, image] : options.templates) {
         struct stat st{};
-        if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (name == "host" && ::stat(image.rootfs.c_str(), &st) == 0))
+        if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (!image.borrowed.empty() && ::stat(image.rootfs.c_str(), &st) == 0))
             out.push_back(good("template " + name, image.rootfs));
         else
             out.push_back(bad("template " + name, "no root file system at " + image.rootfs,

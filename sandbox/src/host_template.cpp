@@ -21,6 +21,9 @@ constexpr std::pair<char const*, char const*> kEtcFiles[] = {
     {"nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"},
 };
 
+// Programs, and of /etc public certificates only, since the machine's own holds secrets.
+constexpr char const* kBorrowed[] = {"/usr", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/alternatives"};
+
 }  // namespace
 
 base::Result<Template> make_host_template(std::string const& directory) {
@@ -53,7 +56,10 @@ base::Result<Template> make_host_template(std::string const& directory) {
     struct stat usr{};
     if (::stat("/usr/bin", &usr) != 0) return base::errno_error("stat /usr/bin");
     contents += std::to_string(usr.st_mtim.tv_sec) + "." + std::to_string(usr.st_ino);
-    return Template{"host", root, "host-" + base::sha256_hex(contents).substr(0, 16)};
+    Template image{"host", root, "host-" + base::sha256_hex(contents).substr(0, 16), {}};
+    for (char const* path : kBorrowed)
+        if (struct stat st{}; ::stat(path, &st) == 0 && S_ISDIR(st.st_mode)) image.borrowed.push_back(path);
+    return image;
 }
 
 }  // namespace sandbox

@@ -7,13 +7,6 @@
 
 namespace sandbox {
 
-namespace {
-
-constexpr char const* kHostTemplate = "host";
-constexpr char const* kBorrowed[] = {"/usr", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/alternatives"};
-
-}  // namespace
-
 base::Status prepare_root(Template const& image) {
     for (char const* name : {"/proc", "/sys", "/dev", "/tmp", "/berth", "/workspace", "/home", "/home/agent"}) {
         // A link where a directory is wanted would be followed by the bind mount, out of the image.
@@ -28,16 +21,6 @@ base::Status prepare_root(Template const& image) {
     auto file = base::sys::open(image.rootfs + kGuestPath, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0755);
     if (!file) return base::wrap(file.error(), "template " + image.name);
     return {};
-}
-
-std::vector<std::string> borrowed_directories(Template const& image) {
-    std::vector<std::string> out;
-    if (image.name != kHostTemplate) return out;
-    for (char const* path : kBorrowed) {
-        struct stat st{};
-        if (::stat(path, &st) == 0 && S_ISDIR(st.st_mode)) out.push_back(path);
-    }
-    return out;
 }
 
 }  // namespace sandbox

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sandbox {
 
@@ -27,9 +28,12 @@ struct Limits {
 
 /// A root file system that sandboxes start from, read-only, shared by all of them.
 struct Template {
-    std::string name;                      ///< "base", "host"
+    std::string name;                      ///< what claims ask for: "base"
     std::string rootfs;                    ///< absolute path
     std::string stamp;                     ///< changes with the contents; a slot of another stamp is not reused
+    /// The host's directories that are seen inside too, read-only and at the same place. None for an image, whatever its name;
+    /// see make_host_template.
+    std::vector<std::string> borrowed;
 };
 
 /// Why a sandbox is gone.

@@ -34,7 +34,7 @@ Json make_bundle(Template const& image, std::string const& guest_binary, std::st
         mount("/berth", "bind", slot_mount, {"rbind", "rslave"}),
         mount(kGuestPath, "bind", guest_binary, {"rbind", "ro"}),
     });
-    for (auto const& path : borrowed_directories(image))
+    for (auto const& path : image.borrowed)
         mounts.push_back(mount(path.c_str(), "bind", path, {"rbind", "ro", "nosuid", "nodev"}));
 
     Json const capabilities = kCapabilities;

@@ -54,7 +54,7 @@ class Driver final : public Runtime {
         spec.guest_binary = guest_binary;
         spec.slot_mount = slot.path("mnt");
         spec.directory = slot.path("bundle");
-        for (auto const& path : borrowed_directories(image)) spec.binds.push_back({path, path});
+        for (auto const& path : image.borrowed) spec.binds.push_back({path, path});
         spec.first_id = *first;
         spec.id_ranges = IdRanges::kDirectory;
         spec.slot = slot.directory;

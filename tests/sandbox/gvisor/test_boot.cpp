@@ -100,6 +100,19 @@ TEST_CASE("the host template") {
     CHECK(node.output_of(one, "ls /etc/shadow || echo absent").find("absent") != std::string::npos);
 }
 
+TEST_CASE("an operator's template with the name of the host's") {
+    BERTH_NEEDS_GVISOR();
+    TestNode node;
+    node.drop();
+    node.options.templates["host"] = {"host", kTemplate, "test"};
+    node.open();
+    auto taken = node.io.run(node.sandboxes->take("host", kRuntime));
+    REQUIRE_MESSAGE(taken, (taken ? "" : taken.error().message()));
+    auto& one = *taken->sandbox;
+    REQUIRE(node.configure(one));
+    CHECK(node.output_of(one, "cut -d' ' -f5 /proc/self/mountinfo | grep -E '^/(usr|etc)' || echo none borrowed") == "none borrowed\n");
+}
+
 namespace {
 
 /// A /proc and a file system of the host's, mounted below the root of a template.

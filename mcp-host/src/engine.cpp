@@ -63,6 +63,7 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
     out.default_limits = workspace::host_limits({s.limits.memory_bytes, s.limits.cpus, s.limits.pids});
     out.max_sandboxes = s.max_sandboxes;
     out.max_boots = s.max_boots;
+    out.on_trouble = [](std::string const& what) { spdlog::warn("sandboxes: {}", what); };
     return out;
 }
 
@@ -293,6 +294,7 @@ std::string Engine::metrics() const {
         "# TYPE berth_workspaces gauge\nberth_workspaces " + std::to_string(workspaces_->count()) +
         "\n# TYPE berth_sandboxes gauge\nberth_sandboxes " + std::to_string(sandboxes_->running()) +
         "\n# TYPE berth_boots_total counter\nberth_boots_total " + std::to_string(sandboxes_->boots()) +
+        "\n# TYPE berth_boots_failed_total counter\nberth_boots_failed_total " + std::to_string(sandboxes_->failed_boots()) +
         "\n# TYPE berth_pool_ready gauge\n";
     for (auto const& [name, stock] : sandboxes_->stock()) {
         auto const slash = name.find('/');

@@ -36,6 +36,7 @@ class Node : public std::enable_shared_from_this<Node> {
 
     int running() const { return static_cast<int>(live_.size()); }
     std::uint64_t boots() const { return boots_; }
+    std::uint64_t failed_boots() const { return failed_boots_; }
     std::string const& last_boot_error() const { return last_boot_error_; }
 
   private:
@@ -58,6 +59,8 @@ class Node : public std::enable_shared_from_this<Node> {
     };
     static constexpr std::size_t kMaxWaiters = 256;
 
+    void trouble(std::string what);
+    void put_off(Shelf&, std::string failure, double jitter);    ///< its next boot, after one that failed
     void pump();
     base::Task<void> boot_for(std::size_t shelf);
     base::Task<base::Result<LivePtr>> boot(Template image, RuntimePtr runtime);
@@ -112,7 +115,7 @@ class Node : public std::enable_shared_from_this<Node> {
     bool promoting_ = false;
     bool filling_ = false, stopping_ = false, let_go_ = false;
     pool::TimePoint last_claim_{};
-    std::uint64_t boots_ = 0;
+    std::uint64_t boots_ = 0, failed_boots_ = 0;
     std::string last_boot_error_;
 };
 

@@ -40,10 +40,8 @@ base::Task<void> Node::make_blank(std::size_t index) {
         shelf.blank.push_back(std::move(*live));
         shelf.failures = 0;
     } else {
-        last_boot_error_ = live ? "a blank sandbox ended" : live.error().message();
+        put_off(shelf, "make a blank sandbox of template " + shelf.image.name + ": " + (live ? "it ended" : live.error().message()), 0.5);
         if (live) discard(std::move(*live));
-        ++shelf.failures;
-        shelf.retry_at = base::Clock::now() + pool::back_off(shelf.failures, 0.5);
     }
     pump();
 }
@@ -173,7 +171,7 @@ base::Task<base::Result<Restored>> Node::restore_one(RestoreRequest request) {
     if (outcome && let_go_) outcome = error(errc::unavailable, "the server stops");
     if (!outcome) {
         auto destroyed = co_await one->destroy();
-        if (!destroyed) last_boot_error_ = destroyed.error().message();
+        if (!destroyed) trouble(destroyed.error().message());
         co_return outcome.error();
     }
     last_claim_ = base::Clock::now();            // the quiet is for what its callers do now

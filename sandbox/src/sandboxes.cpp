@@ -52,6 +52,7 @@ class SandboxesHandle final : public Sandboxes {
     std::map<std::string, Stock> stock() const override { return node_->stock(); }
     int running() const override { return node_->running(); }
     std::uint64_t boots() const override { return node_->boots(); }
+    std::uint64_t failed_boots() const override { return node_->failed_boots(); }
     std::string last_boot_error() const override { return node_->last_boot_error(); }
     base::Task<void> wait_for_stock(int ready, base::milliseconds limit) override {
         return node_->wait_for_stock(ready, limit);
@@ -199,9 +200,14 @@ base::Status Node::clear(std::string const& id) const {
     return base::remove_tree(slot.directory);
 }
 
+void Node::trouble(std::string what) {
+    last_boot_error_ = std::move(what);
+    if (options_.on_trouble && !let_go_) options_.on_trouble(last_boot_error_);
+}
+
 base::Task<void> Node::destroy_one(LivePtr live) {
     auto done = co_await live->destroy();
-    if (!done) last_boot_error_ = done.error().message();
+    if (!done) trouble(done.error().message());
 }
 
 void Node::discard(LivePtr live) {
@@ -290,7 +296,7 @@ base::Task<SweepReport> Node::sweep() {
         auto work = [self, id] { return self->clear(id); };
         auto cleared = co_await base::blocking(pool_, std::move(work));
         if (cleared) ++report.destroyed;
-        else last_boot_error_ = cleared.error().message();
+        else trouble(cleared.error().message());
     }
     for (auto const& id : traces) {
         if (!Slot::valid_id(id) || live_.contains(id) || slots.contains(id)) continue;
@@ -343,7 +349,7 @@ base::Task<void> Node::stop(bool destroy_all) {
     for (auto const& live : all) discard(live);
     for (auto const& live : all) {
         auto done = co_await live->destroy();
-        if (!done) last_boot_error_ = done.error().message();
+        if (!done) trouble(done.error().message());
     }
     if (!live_.empty()) co_return;
     (void)base::sys::umount(slots_, 0);

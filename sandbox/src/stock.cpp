@@ -173,7 +173,7 @@ void Node::forget_stocked(Live& dead) {
         stocked = std::erase(shelf.awake, live) + std::erase(shelf.frozen, live) + std::erase(shelf.blank, live) > 0 || stocked;
     // A claimed one is its owner's to destroy, who wants to say why it died.
     if (stocked && dead.death().reason != Death::Reason::destroyed) {
-        last_boot_error_ = "a spare sandbox died: " + dead.death().detail;
+        trouble("a spare sandbox died: " + dead.death().detail);
         discard(live);
     }
     pump();
@@ -236,6 +236,13 @@ void Node::pump() {
     });
 }
 
+void Node::put_off(Shelf& shelf, std::string failure, double jitter) {
+    ++failed_boots_;
+    ++shelf.failures;
+    shelf.retry_at = base::Clock::now() + pool::back_off(shelf.failures, jitter);
+    trouble(std::move(failure));
+}
+
 base::Task<void> Node::boot_for(std::size_t index) {
     auto const self = shared_from_this();
     auto& shelf = shelves_[index];
@@ -248,9 +255,7 @@ base::Task<void> Node::boot_for(std::size_t index) {
         shelf.retry_at = {};
         offer(shelf, std::move(*live));
     } else {
-        last_boot_error_ = live.error().message();
-        ++shelf.failures;
-        shelf.retry_at = base::Clock::now() + pool::back_off(shelf.failures, random_fraction());
+        put_off(shelf, live.error().message(), random_fraction());
         if (!shelf.waiters.empty()) {
             auto waiter = std::move(shelf.waiters.front());
             shelf.waiters.pop_front();
@@ -329,7 +334,7 @@ base::Task<base::Result<Node::LivePtr>> Node::start(Template image, RuntimePtr r
     unhurried_.erase(slot.id);
     auto undo = [self, id = slot.id] { return self->clear(id); };
     auto undone = co_await base::blocking(pool_, undo);
-    if (!undone) last_boot_error_ = undone.error().message();
+    if (!undone) trouble(undone.error().message());
     co_return outcome.error();
 }
 

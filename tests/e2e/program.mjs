@@ -272,7 +272,10 @@ suite((berth) => {
             const headers = { Authorization: `Bearer ${berth().token}` };
             const metrics = await fetch(`http://127.0.0.1:${berth().port}/metrics`, { headers });
             assert.equal(metrics.status, 200);
-            assert.match(await metrics.text(), /^berth_/m);
+            const text = await metrics.text();
+            for (const name of ['berth_workspaces', 'berth_boots_total', 'berth_boots_failed_total']) {
+                assert.match(text, new RegExp(`^${name} \\d+$`, 'm'));
+            }
         });
         await t.test('its version and its help', async () => {
             assert.match((await run(binary, ['--version'])).stdout, /\d+\.\d+/);

@@ -39,6 +39,9 @@ struct Options {
     base::milliseconds restore_limit{60'000};
     /// Guest builds that images still need (ImageFacts::guest_build): their programs are kept by `sweep`.
     std::set<std::string> kept_guests;
+    /// Told in one line, on the I/O thread, of what no caller may hear: a boot that failed, a spare sandbox that died, one of which
+    /// something is left. For the operator's log; must not call back.
+    std::function<void(std::string const&)> on_trouble;
 };
 
 struct Taken {
@@ -107,8 +110,9 @@ class Sandboxes {
     /// By template; those of native sandboxes as "NAME/native", where they are allowed.
     virtual std::map<std::string, Stock> stock() const = 0;
     virtual int running() const = 0;
-    virtual std::uint64_t boots() const = 0;
-    virtual std::string last_boot_error() const = 0;
+    virtual std::uint64_t boots() const = 0;           ///< since the start; that succeeded
+    virtual std::uint64_t failed_boots() const = 0;    ///< of sandboxes and of blanks for restores, asked for or not
+    virtual std::string last_boot_error() const = 0;   ///< what on_trouble was told last; "" when all went well
     virtual base::Task<void> wait_for_stock(int ready, base::milliseconds limit) = 0;   ///< for start-up and benches
 };
 

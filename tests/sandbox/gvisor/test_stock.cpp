@@ -165,17 +165,23 @@ TEST_CASE("claims on an empty stock") {
         CHECK(one->alive());
         CHECK(node.stock().blank == 0);
     }
-    SUBCASE("learn why a boot fails, and nothing of it stays") {
+    SUBCASE("learn why a boot fails, as the operator does, and nothing of it stays") {
         node.drop();
         auto const broken = node.directory.path + "/broken";
         std::filesystem::create_directories(broken);
         node.options.templates["broken"] = {"broken", broken, "x"};
         node.options.default_limits.memory_bytes = 1 << 20;      // less than any runtime needs to start
         node.options.boot_limit = std::chrono::seconds(5);
+        auto const told = std::make_shared<std::vector<std::string>>();    // the node outlives this block
+        node.options.on_trouble = [told](std::string const& what) { told->push_back(what); };
         node.open();
         auto taken = node.io.run(node.sandboxes->take("broken", kRuntime));
         REQUIRE_FALSE(taken);
-        CHECK_FALSE(node.sandboxes->last_boot_error().empty());
+        CHECK(node.sandboxes->boots() == 0);
+        CHECK(node.sandboxes->failed_boots() == 1);
+        REQUIRE_FALSE(told->empty());
+        CHECK(told->back().find("template broken: ") != std::string::npos);
+        CHECK(node.sandboxes->last_boot_error() == told->back());
         CHECK(std::filesystem::is_empty(node.options.directory + "/slots"));
         CHECK(node.sandboxes->running() == 0);
     }

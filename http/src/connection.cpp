@@ -223,6 +223,8 @@ boost::system::result<Connection::Admitted, Refusal> Connection::admit(Fields co
     auto const access = picked ? (*picked)->access : routes->front().access;
     if (local) {
         admitted.principal.name = "local";
+    } else if (access == Access::local) {
+        return Refusal{Status::not_found, "no such path"};
     } else if (access == Access::token) {
         auto principal = core_->gate().authenticate(fields);
         if (!principal) return std::move(principal).error();

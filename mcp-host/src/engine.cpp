@@ -361,7 +361,7 @@ std::vector<http::Route> Engine::routes(std::function<void(bool)> shut_down) {
                       }});
     routes.push_back({"/shutdown",
                       {http::Verb::post},
-                      http::Access::token,
+                      http::Access::local,
                       0,
                       [text, shut_down](http::Request request, http::Reply& r) -> Task<void> {
                           co_await text(r, http::Status::accepted, "stopping\n");

@@ -54,8 +54,8 @@ class Engine {
     base::Secret const& token() const { return token_; }
     Transfers& transfers() { return *transfers_; }
     preview::Previews& previews() { return *previews_; }
-    /// The routes of the control plane: /mcp, /transfer/*, /healthz, /readyz, /metrics, and /shutdown for the private
-    /// socket.
+    /// The routes of the control plane: /mcp, /transfer/*, /healthz, /readyz, /metrics, and /shutdown, which only the private
+    /// socket has: a client's token lets it work here, not end what others do.
     std::vector<http::Route> routes(std::function<void(bool stop_all)> shut_down);
     bool ready() const { return ready_; }
 

@@ -277,6 +277,12 @@ suite((berth) => {
                 assert.match(text, new RegExp(`^${name} \\d+$`, 'm'));
             }
         });
+        await t.test('an end, over the private socket alone: a token does not stop the server', async () => {
+            const headers = { Authorization: `Bearer ${berth().token}` };
+            const answer = await fetch(`http://127.0.0.1:${berth().port}/shutdown?all`, { method: 'POST', headers });
+            assert.equal(answer.status, 404);
+            assert.equal((await fetch(`http://127.0.0.1:${berth().port}/readyz`)).status, 200);
+        });
         await t.test('its version and its help', async () => {
             assert.match((await run(binary, ['--version'])).stdout, /\d+\.\d+/);
             assert.match((await run(binary, ['--help'])).stdout, /serve/);

@@ -110,7 +110,7 @@ inline http::GateOptions gate() {
     return options;
 }
 
-/// /health (open), /echo (token, 1000 bytes), /tree/*, /wait (until cancelled), /throw, /silent, /stream.
+/// /health (open), /echo (token, 1000 bytes), /tree/*, /wait (until cancelled), /throw, /silent, /stream, /private (local).
 std::vector<http::Route> routes(Seen&);
 
 struct Fixture {

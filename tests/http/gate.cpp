@@ -123,6 +123,17 @@ TEST_CASE("credentials") {
             200);
         CHECK(f.seen.last.principal.name == "");
     }
+    SUBCASE("none opens what only a private socket has, nor tells that it is there") {
+        f.seen.requests = 0;
+        for (std::string const path : {"/private", "/no-such-path"})
+            for (std::string const verb : {"POST ", "GET "}) {
+                auto const answer = f.ask(verb + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\n\r\n");
+                CHECK(answer.status == 404);
+                CHECK_FALSE(answer.has("Allow:"));
+                CHECK(answer.body.find("no such path") != std::string::npos);
+            }
+        CHECK(f.seen.requests == 0);
+    }
     SUBCASE("a wrong one is refused before its body is read") {
         auto const all = f.ask_all("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n");
         CHECK(all.starts_with("HTTP/1.1 401 "));

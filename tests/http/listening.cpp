@@ -111,6 +111,8 @@ TEST_CASE("the private socket") {
                 "Content-Length: 2\r\n\r\nhi");
             CHECK(answer.status == 200);
             CHECK(answer.body == "hi");
+            answer = co_await client.ask("POST /private HTTP/1.1\r\n\r\n");
+            CHECK(answer.status == 200);
             answer = co_await client.ask("POST /none HTTP/1.1\r\n\r\n");
             CHECK(answer.status == 404);
         }(f, path));

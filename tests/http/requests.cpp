@@ -91,7 +91,8 @@ std::vector<http::Route> routes(Seen& seen) {
                                  route(seen, "/silent", Verb::get, silent),
                                  route(seen, "/inject", Verb::get, inject),
                                  route(seen, "/stream", Verb::get, stream),
-                                 route(seen, "/head", Verb::head, echo)};
+                                 route(seen, "/head", Verb::head, echo),
+                                 route(seen, "/private", Verb::post, echo, Access::local)};
     return all;
 }
 

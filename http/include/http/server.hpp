@@ -57,7 +57,9 @@ class Reply {
 
 using Handler = std::function<base::Task<void>(Request, Reply&)>;
 
-enum class Access { open, token };     ///< `open`: health routes, and those whose path is the credential
+/// `open`: health routes, and those whose path is the credential. `local`: there is no such path but on a private socket, whatever
+/// credential a request over TCP has.
+enum class Access { open, token, local };
 
 struct Route {
     std::string path;                  ///< exact, or a prefix when it ends in "/*"

@@ -138,7 +138,8 @@ base::Result<std::unique_ptr<Engine>> Engine::open(asio::io_context& io, EngineO
     if (!e->options_.to_end) {
         if (!std::filesystem::is_directory(settings.templates_dir))
             return base::error(base::errc::unavailable,
-                               "there are no templates in " + settings.templates_dir + ": run scripts/setup");
+                               settings.where("templates_dir") + "there are no templates in " + settings.templates_dir + ": " +
+                                   how_to_make("base", settings.templates_dir));
         if (auto s = check_templates(settings, sandboxes_options.templates); !s) return s.error();
     }
     auto records = registry::Registry::open(io, dir);

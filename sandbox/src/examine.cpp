@@ -137,11 +137,14 @@ std::vector<Finding> templates(Options const& options) {
     std::vector<Finding> out;
     for (auto const& [name, image] : options.templates) {
         struct stat st{};
-        if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (!image.borrowed.empty() && ::stat(image.rootfs.c_str(), &st) == 0))
+        if (::stat((image.rootfs + "/usr/bin").c_str(), &st) == 0 || (!image.borrowed.empty() && ::stat(image.rootfs.c_str(), &st) == 0)) {
             out.push_back(good("template " + name, image.rootfs));
-        else
-            out.push_back(bad("template " + name, "no root file system at " + image.rootfs,
-                              name == "base" ? "run scripts/setup-template" : "put one there: see templates_dir in docs/config.md"));
+            continue;
+        }
+        auto const directory = std::filesystem::path(image.rootfs).parent_path().parent_path().string();
+        out.push_back(bad("template " + name, "no root file system at " + image.rootfs,
+                          name == "base" ? "run BERTH_TEMPLATES=" + directory + " scripts/setup-template"
+                                         : "put one there: see templates_dir in docs/config.md"));
     }
     return out;
 }

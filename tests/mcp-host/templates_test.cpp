@@ -24,10 +24,22 @@ TEST_CASE("templates") {
     };
     SUBCASE("that the settings name have to be there") {
         CHECK(verdict("default_template: python\npools: {base: {ready: 1}}\n") == "good");
-        CHECK(verdict("default_template: ruby\n") ==
-              "berth.yaml:2: default_template: there is no template named ruby in " + dir.path + ", which holds base, python");
-        CHECK(verdict("pools:\n    ruby: {ready: 1}\n") ==
-              "berth.yaml:3: pools.ruby: there is no template named ruby in " + dir.path + ", which holds base, python");
+        auto const none = [&](std::string const& name, std::string const& advice) {
+            return "there is no template named " + name + " in " + dir.path + ", which holds base, python: " + advice;
+        };
+        std::string const own = "docs/config.md says at templates_dir how to make one";
+        CHECK(verdict("default_template: ruby\n") == "berth.yaml:2: default_template: " + none("ruby", own));
+        CHECK(verdict("pools:\n    ruby: {ready: 1}\n") == "berth.yaml:3: pools.ruby: " + none("ruby", own));
+        CHECK(verdict("native: {allow: true, templates: [base, python]}\n") == "good");
+        CHECK(verdict("native:\n    allow: true\n    templates: [base, ruby]\n") ==
+              "berth.yaml:4: native.templates: " + none("ruby", own));
+        CHECK(verdict("native: {allow: true, templates: [notebook]}\n") ==
+              "berth.yaml:2: native.templates: " +
+                  none("notebook", "make it with BERTH_TEMPLATES=" + dir.path + " scripts/setup-template notebook"));
+    }
+    SUBCASE("that berth brings are made by its script, in the directory that the settings name") {
+        CHECK(host::how_to_make("base", "/srv/templates") == "make it with BERTH_TEMPLATES=/srv/templates scripts/setup-template");
+        CHECK(host::how_to_make("base", "/var/lib/berth/templates") == "make it with scripts/setup-template");
     }
     SUBCASE("that only the shipped defaults name need not") {
         auto const s = config::parse_settings("", "berth.yaml");

@@ -27,6 +27,7 @@ sandbox::Options what_is_looked_at(Options const& o, config::Settings const& set
         if (settings.given("pools." + name)) wanted(name);
         options.pool[name] = {pool.ready, pool.awake};
     }
+    for (auto const& name : settings.native.templates) wanted(name);
     return options;
 }
 

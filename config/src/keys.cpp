@@ -295,6 +295,24 @@ std::vector<KnownKey> const& known_keys() {
     return all;
 }
 
+namespace {
+
+/// Wrapped, so that it is read in a terminal.
+std::string comment(std::string_view text, std::string const& lead) {
+    constexpr std::size_t kColumns = 100;
+    std::string out;
+    while (!text.empty()) {
+        auto const room = kColumns - lead.size();
+        auto end = text.size() <= room ? text.size() : text.rfind(' ', room);
+        if (end == text.npos) end = std::min(text.find(' '), text.size());
+        out.append(lead).append(text.substr(0, end)).append(1, '\n');
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out;
+}
+
+}  // namespace
+
 std::string example_yaml() {
     std::string out = "# Every key with its default. Remove what you do not change.\n";
     std::vector<std::string> open;    // sections written so far on the way down
@@ -315,7 +333,7 @@ std::string example_yaml() {
             open.push_back(parts[depth]);
         }
         std::string const indent(4 * depth, ' ');
-        out += indent + "# " + k.meaning + " (" + k.unit + ")\n";
+        out += comment(k.meaning + " (" + k.unit + ")", indent + "# ");
         out += indent + parts.back() + ": " + k.default_value + "\n";
     }
     return out;

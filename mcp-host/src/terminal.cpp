@@ -48,6 +48,11 @@ class PlainMessage final : public spdlog::custom_flag_formatter {
 
 }  // namespace
 
+std::string padded(std::string text, std::size_t width) {
+    if (text.size() < width) text.resize(width, ' ');
+    return text;
+}
+
 std::string plain(std::string_view text) { return made_plain(text, false); }
 
 std::string plain_lines(std::string_view text) { return made_plain(text, true); }

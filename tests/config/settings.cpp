@@ -252,4 +252,13 @@ TEST_CASE("the example file") {
             CHECK(text.find(last + ": " + key.default_value + "\n") != std::string::npos);
         }
     }
+    SUBCASE("says what each key means, in lines that a terminal holds") {
+        auto const text = config::example_yaml();
+        std::string words = text;    // without its line ends
+        for (std::size_t at; (at = words.find('\n')) != std::string::npos;)
+            words.replace(at, std::min(words.find_first_not_of(" #", at + 1), words.size()) - at, " ");
+        for (auto const& key : config::known_keys()) CHECK_MESSAGE(words.find(key.meaning) != std::string::npos, key.key);
+        std::size_t width = 0;
+        for (char const c : text) CHECK((width = c == '\n' ? 0 : width + 1) <= 100);
+    }
 }

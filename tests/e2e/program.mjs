@@ -289,6 +289,30 @@ suite((berth) => {
             for (const option of ['--data', '--listen', '--config', '--servers']) {
                 assert.match((await run(binary, ['serve', '--help'])).stdout, new RegExp(`^ +${option} `, 'm'));
             }
+            const commands = (await run(binary, ['--help'])).stdout.matchAll(/^ {2}berth (\w+) /gm);
+            for (const [, command] of commands) {
+                assert.match((await run(binary, [command, '--help'])).stdout, new RegExp(`^berth ${command}`));
+            }
+            await assert.rejects(run(binary, ['down', '--listen', '127.0.0.1:1']), /berth down takes no --listen/);
+        });
+        await t.test('a configuration to begin with, which changes nothing', async () => {
+            const file = join(berth().directory, 'example.yaml');
+            writeFileSync(file, (await run(binary, ['config'])).stdout);
+            const args = ['doctor', '--data', join(berth().directory, 'example'), '--config', file];
+            const { stdout } = await run(binary, args).catch((error) => error);     // the machine may lack something else
+            assert.match(stdout, new RegExp(`^ok +configuration +${file}$`, 'm'));
+        });
+        await t.test('which tools there are, and what one takes', async () => {
+            const ask = async (...words) => (await run(binary, ['tool', ...words, '--data', berth().data])).stdout;
+            const list = await ask();
+            for (const name of ['workspace_create', 'move_file', 'workspace_fork', 'preview_list', 'servers_list', 'search_tools']) {
+                assert.match(list, new RegExp(`^${name} +[A-Z]`, 'm'));
+            }
+            const help = await ask('workspace_create', '--help');
+            assert.match(help, /^ {2}network\.allow +list of strings/m);
+            assert.match(help, /^ {2}limits\.cpus +number from 0\.1 to 8/m);
+            assert.match(await ask('read_file', '--help'), /^ {2}path +string, required/m);
+            await assert.rejects(ask('bogus', '--help'), /there is no tool bogus: berth tool lists/);
         });
         await t.test('toolsets that do not exist, and hear which do', async () => {
             const answer = await fetch(`${berth().url}?toolsets=core,bogus`, { method: 'POST', headers: {

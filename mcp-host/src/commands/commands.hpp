@@ -1,21 +1,12 @@
 #pragma once
+#include "../command_line.hpp"
 #include "../engine.hpp"
 #include <config/settings.hpp>
 
 #include <string>
-#include <vector>
 
 // One file per command. Each returns the exit status, and says in one line on stderr why it is not 0.
 namespace host {
-
-/// The command line, taken apart.
-struct Options {
-    std::string command, data = kDefaultData, listen, config;
-    std::string servers;     ///< servers.json; "" = DATA/servers.json
-    bool help = false;
-    bool on_demand = false;  ///< serve: for `berth stdio` clients only, and no longer than they stay
-    std::vector<std::string> rest;
-};
 
 int serve(Options const&, config::Settings);
 /// What an on-demand server says last on its stdout, before it turns to its log file.
@@ -23,7 +14,7 @@ inline constexpr char kServerReady[] = "ready\n", kServerBusy[] = "busy\n";
 /// One client on stdin and stdout: a bridge to the server of the data directory. Where none runs, root starts one,
 /// which ends with its last client.
 int stdio(Options const&);
-/// Calls a tool of the running server.
+/// Lists the tools of the running server, says what one takes (--help), or calls it.
 int tool(Options const&);
 /// Stops the running server and every sandbox; without a server, what the data directory records of them.
 int down(Options const&);

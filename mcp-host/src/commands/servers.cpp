@@ -190,13 +190,12 @@ int servers(Options const& o) {
     if (verb == "login") return servers_login(o);
     if (verb == "logout") return servers_logout(o);
     if (verb == "import") {
-        if (o.rest.size() < 2 || o.rest[1].starts_with("--"))
+        if (o.rest.size() < 2)
             return fail("expected a file: berth servers import ~/.config/Claude/claude_desktop_config.json");
         auto text = base::read_file(o.rest[1], kMaxFile);
         if (text && config::is_registry_server(*text)) text = config::servers_of_registry(*text, o.rest[1]);
         if (!text) return fail(text.error().message());
-        bool const insecure = std::find(o.rest.begin(), o.rest.end(), "--insecure") != o.rest.end();
-        return merge(o, *text, o.rest[1], insecure);
+        return merge(o, *text, o.rest[1], o.insecure);
     }
     return fail("expected import FILE, check, catalogue, add NAME, login NAME or logout NAME");
 }

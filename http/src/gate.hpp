@@ -11,7 +11,7 @@ struct Refusal {
     std::string allow = {};  ///< for 405: the value of Allow
 };
 
-/// Decides from a request's head who may come in (THREATS.md B1). Pure: no socket, no clock.
+/// Decides from a request's head who may come in. Pure: no socket, no clock.
 class Gate {
   public:
     explicit Gate(GateOptions);

@@ -54,8 +54,8 @@ struct Decision {
     std::int64_t expires_s = 0;  ///< 0: no end of its own
     bool admitted() const { return verdict <= Verdict::by_cookie; }
 };
-/// An explicit credential decides alone, right or wrong (THREATS.md G6); then a cookie; a public preview
-/// needs none.
+/// An explicit credential decides alone, right or wrong: a wrong one never falls back to the next; then a cookie; a
+/// public preview needs none.
 Decision decide(base::Secret const& key, Subject const&, bool is_public, Presented const&,
                 std::int64_t now_s);
 

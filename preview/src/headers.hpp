@@ -2,8 +2,8 @@
 #include "access.hpp"
 #include <http/site.hpp>
 
-// What a preview's requests and answers carry across. Pure. Both sides are written anew from parsed fields
-// (THREATS.md B6).
+// What a preview's requests and answers carry across. Pure. Both sides are written anew from parsed fields,
+// so that the next reader cannot see a request that we did not.
 namespace preview {
 
 /// What the program inside sees of a request: its fields without those between two hops, without our

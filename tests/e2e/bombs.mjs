@@ -1,4 +1,4 @@
-// Code that takes all it can get, in one workspace, while its neighbour is at work (THREATS.md: limits). After each attack
+// Code that takes all it can get, in one workspace, while its neighbour is at work. After each attack
 // the attacked workspace answers again or says why it had to be started anew, and goes like any other.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

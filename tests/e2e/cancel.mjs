@@ -1,4 +1,4 @@
-// A client that goes away: what it asked for stops, and nothing of it is left behind (THREATS.md B1).
+// A client that goes away: what it asked for stops, and nothing of it is left behind.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';

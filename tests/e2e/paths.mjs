@@ -1,4 +1,4 @@
-// Paths that try to lead out of a workspace, given to every tool that takes one (THREATS.md G2): as text, as links, as
+// Paths that try to lead out of a workspace, given to every tool that takes one: as text, as links, as
 // things that are no files, and with links and renames racing from inside while the host works. Whatever the answer, nothing
 // of the host is read or changed, and the next call is answered.
 import assert from 'node:assert/strict';

@@ -12,7 +12,7 @@
 
 namespace base {
 
-/// The one module that opens paths in trees which clients and sandboxes write (THREATS.md G2). Every path is relative to
+/// The one module that opens paths in trees which clients and sandboxes write. Every path is relative to
 /// an open directory and resolved by openat2(2): it cannot leave the tree, whatever is renamed or linked meanwhile.
 /// Links are followed for reading where the kernel keeps them beneath, never on the way to a create, rename or delete.
 /// Only regular files and directories are opened, without blocking on anything else.

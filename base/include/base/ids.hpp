@@ -7,8 +7,8 @@ namespace base {
 
 /// `bytes` from the kernel's generator.
 std::string random_bytes(std::size_t bytes);
-/// `bytes` random bytes in lower-case base32 (a-z, 2-7): safe in host names, paths and cgroup names. 16 bytes (128 bits,
-/// THREATS.md G5) give 26 characters.
+/// `bytes` random bytes in lower-case base32 (a-z, 2-7): safe in host names, paths and cgroup names. 16 bytes, which
+/// nobody guesses (128 bits), give 26 characters.
 std::string random_id(std::size_t bytes = 16);
 /// Takes the same time wherever the first difference stands. Different lengths are unequal at once.
 bool constant_time_equal(std::string_view a, std::string_view b);

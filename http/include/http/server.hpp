@@ -70,7 +70,8 @@ struct Route {
     bool streams_body = false;         ///< the handler takes the body piece by piece, with Reply::receive
 };
 
-/// Decided before routing, on every request and upgrade (THREATS.md B1).
+/// Decided before routing, on every request and upgrade: no web page reaches the server by a name of its own (DNS rebinding), nor
+/// in the name of a user who visits it.
 struct GateOptions {
     std::vector<std::string> hosts;    ///< allowed Host names without port: "localhost", "127.0.0.1", "[::1]", configured ones
     std::vector<std::string> origins;  ///< allowed Origin values; loopback origins of any port are allowed when loopback hosts are

@@ -9,7 +9,7 @@
 #include <vector>
 
 // The file tools' work on one volume, free of MCP. All calls block; callers run them on the blocking pool. Paths are relative to the
-// volume's workspace directory and stay beneath it (THREATS.md B2). Errors are base::errc with a sentence for the caller.
+// volume's workspace directory and stay beneath it, whatever is linked or renamed inside. Errors are base::errc with a sentence for the caller.
 namespace workspace {
 
 inline constexpr std::size_t kMaxFileBytes = 32 << 20;        // read, write and edit through tools; more goes by transfer URL

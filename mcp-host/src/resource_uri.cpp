@@ -129,10 +129,6 @@ base::Result<ResourceUri> parse_resource_uri(std::string_view uri) {
 
 std::string workspace_uri(std::string_view id) { return std::string(kRoot).append(id); }
 
-std::string process_uri(std::string_view id, std::string_view process) {
-    return workspace_uri(id).append("/processes/").append(process);
-}
-
 std::string file_uri(std::string_view id, std::string_view path) {
     auto out = workspace_uri(id) + "/files/";
     if (path == ".") return out;

@@ -24,7 +24,6 @@ struct ResourceUri {
 base::Result<ResourceUri> parse_resource_uri(std::string_view uri);
 
 std::string workspace_uri(std::string_view id);
-std::string process_uri(std::string_view id, std::string_view process);
 /// `path` as in ResourceUri. What a client gets by expanding {+path} is the same text, and change notices
 /// name files so: "?", "#", "[" and "]" aside, only bytes that no URI holds are escaped.
 std::string file_uri(std::string_view id, std::string_view path);

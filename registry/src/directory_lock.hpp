@@ -6,7 +6,8 @@
 
 namespace registry {
 
-/// Takes DIR/lock until the descriptor is closed, or the process ends however it does. errc::busy names the owner.
+/// Takes DIR/lock until the descriptor is closed, or the process ends however it does: by flock(2), as `flock DIR/lock` of a
+/// script would take it. errc::busy names the owner.
 base::Result<base::UniqueFd> lock_directory(std::string const& directory);
 
 }  // namespace registry

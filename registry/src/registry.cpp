@@ -96,11 +96,6 @@ class SqliteRegistry final : public Registry {
     Task<Status> put_tool_pins(std::vector<ToolPin> pins) override {
         return ask<Status>(true, [pins = std::move(pins)](Database& db) { return tables::put_pins(db, pins); });
     }
-    Task<Status> delete_tool_pin(std::string server, std::string tool) override {
-        return ask<Status>(true, [server = std::move(server), tool = std::move(tool)](Database& db) {
-            return tables::remove_pin(db, server, tool);
-        });
-    }
     Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) override {
         return ask<Result<std::optional<ServerOffer>>>(
             false, [server = std::move(server)](Database& db) { return tables::server_offer(db, server); });

@@ -41,12 +41,6 @@ Status put_pins(Database& db, std::vector<ToolPin> const& pins) {
     return db.execute("RELEASE put_pins");
 }
 
-Status remove_pin(Database& db, std::string const& server, std::string const& tool) {
-    auto s = db.statement("DELETE FROM tool_pins WHERE server = ? AND tool = ?");
-    s.bind(server).bind(tool);
-    return s.run();
-}
-
 Result<std::optional<ServerOffer>> server_offer(Database& db, std::string const& server) {
     auto s = db.statement("SELECT fingerprint, offer, seen_ms FROM server_offers WHERE server = ?");
     s.bind(server);

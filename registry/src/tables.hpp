@@ -41,7 +41,6 @@ Result<std::string> secret(Database&, std::string const& name, std::size_t bytes
 
 Result<std::vector<ToolPin>> tool_pins(Database&, std::string const& server);
 Status put_pins(Database&, std::vector<ToolPin> const&);                   ///< all or none
-Status remove_pin(Database&, std::string const& server, std::string const& tool);
 Result<std::optional<ServerOffer>> server_offer(Database&, std::string const& server);
 Status put_offer(Database&, std::string const& server, ServerOffer const&);
 Status forget_server(Database&, std::string const& server);

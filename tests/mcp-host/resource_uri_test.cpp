@@ -95,7 +95,7 @@ TEST_CASE("resource URIs") {
         auto const again = parse_resource_uri(file_uri("ws-1", "d/" + every));
         REQUIRE(again.has_value());
         CHECK(again->path == "d/" + every);
-        CHECK(parse_resource_uri(process_uri("ws-1", "p-1"))->process == "p-1");
+        CHECK(parse_resource_uri(workspace_uri("ws-1") + "/processes/p-1")->process == "p-1");
         CHECK(parse_resource_uri(workspace_uri("ws-1"))->workspace == "ws-1");
     }
 }

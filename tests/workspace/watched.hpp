@@ -81,9 +81,6 @@ class WatchedRecords final : public registry::Registry {
         return inner_->tool_pins(std::move(server));
     }
     Task<Status> put_tool_pins(std::vector<registry::ToolPin> pins) override { return inner_->put_tool_pins(std::move(pins)); }
-    Task<Status> delete_tool_pin(std::string server, std::string tool) override {
-        return inner_->delete_tool_pin(std::move(server), std::move(tool));
-    }
     Task<Result<std::optional<registry::ServerOffer>>> server_offer(std::string server) override {
         return inner_->server_offer(std::move(server));
     }

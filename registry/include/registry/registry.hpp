@@ -147,7 +147,6 @@ class Registry {
 
     virtual Task<Result<std::vector<ToolPin>>> tool_pins(std::string server) = 0;   ///< by tool
     virtual Task<Status> put_tool_pins(std::vector<ToolPin>) = 0;   ///< all or none; replaces those of the same tool
-    virtual Task<Status> delete_tool_pin(std::string server, std::string tool) = 0;   ///< a missing one is fine
     virtual Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) = 0;
     virtual Task<Status> put_server_offer(std::string server, ServerOffer) = 0;
     virtual Task<Status> forget_server(std::string server) = 0;     ///< pins and offer
@@ -163,8 +162,5 @@ class Registry {
     virtual Task<Result<std::string>> secret(std::string name, std::size_t bytes) = 0;
     virtual Task<void> close() = 0;                                 ///< writes what is lazy, checkpoints
 };
-
-/// Whether a server owns DIR, for `berth stdio`. Takes nothing and changes nothing.
-bool directory_in_use(std::string const& directory);
 
 }  // namespace registry

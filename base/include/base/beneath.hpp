@@ -70,6 +70,7 @@ class Beneath {
     Result<Incoming> incoming(std::string_view path, mode_t mode = 0644) const;
     /// Creates or extends a file, durable on return.
     Status append(std::string_view path, std::string_view bytes) const;
+    /// The directory and those above it that are missing (0755); one that is there is fine. errc::limit: deeper than 256.
     Status make_directories(std::string_view path) const;
     /// Refused with errc::exists when something is at `to` and `overwrite` is false. `to`'s parents are created.
     Status rename(std::string_view from, std::string_view to, bool overwrite) const;
@@ -97,12 +98,14 @@ class Beneath {
     std::shared_ptr<UniqueFd const> staging_;    // of all that were opened from one another
 };
 
+/// A file on its way: see Beneath::incoming. Like everything here it blocks, and is one thread's at a time.
 class Beneath::Incoming {
   public:
     Incoming(Incoming&&) noexcept;
     Incoming& operator=(Incoming&&) = delete;
     ~Incoming();
-    Status write(std::string_view bytes);
+    Status write(std::string_view bytes);    ///< adds all of them; after a failure only destruction is left
+    /// Once, at the end: durable under its name when this returns. After a failure the name may have either file.
     Status commit();
 
   private:

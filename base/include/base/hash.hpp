@@ -11,6 +11,6 @@ std::string base64_encode(std::string_view bytes);                       ///< RF
 bool base64_decode(std::string_view text, std::string& out);
 /// The URL alphabet without padding, for opaque values in headers and paths.
 std::string base64url_encode(std::string_view bytes);
-bool base64url_decode(std::string_view text, std::string& out);
+bool base64url_decode(std::string_view text, std::string& out);          ///< as strict
 
 }  // namespace base

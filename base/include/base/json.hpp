@@ -9,6 +9,7 @@ namespace base {
 
 using Json = nlohmann::json;
 
+/// What one document may take, checked while it is read.
 struct JsonLimits {
     std::size_t max_bytes = 8 << 20;    // a 5 MiB file as base64 with its envelope fits
     int max_depth = 64;                 // deeper than any schema met in MCP servers' tool lists

@@ -37,10 +37,11 @@ using Status = Result<void>;
 // Found by name lookup, so that result.value() throws system_error with the context.
 [[noreturn]] void throw_exception_from_error(Error const&, boost::source_location const&);
 
+/// `context` is a whole sentence for whoever reads the message: the code's own text is not added.
 Error error(errc code, std::string context);
 /// The current errno, with what was attempted. Nothing that could change errno may run in between.
 Error errno_error(std::string context);
-Error errno_error(int saved_errno, std::string context);
+Error errno_error(int saved_errno, std::string context);    ///< the same of an errno that was put by
 /// The same failure seen from one level up: "<what>: <context>".
 Error wrap(Error inner, std::string_view what);
 

@@ -21,11 +21,13 @@ Status write_all(int fd, std::string_view bytes, std::string const& what);
 Result<std::string> read_all(int fd, std::size_t max, std::string const& what);
 Status fsync(int fd, std::string const& what);
 Status mkdir(std::string const& path, mode_t mode);                    ///< an existing directory is fine
-Status mkfifo(std::string const& path, mode_t mode);
+Status mkfifo(std::string const& path, mode_t mode);                   ///< something at `path` is an error
 Status unlink(std::string const& path);                                ///< a missing file is fine
 Status rmdir(std::string const& path);                                 ///< a missing directory is fine
 Status rename(std::string const& from, std::string const& to);
 Result<std::pair<UniqueFd, UniqueFd>> pipe(int flags = 0);             ///< read end, write end
+/// mount(2), as the options of a file system want it; `bind_mount` for a place that is there already, with what is mounted below it when
+/// `recursive`.
 Status mount(std::string const& source, std::string const& target, char const* type, unsigned long flags,
              std::string const& data = {});
 Status bind_mount(std::string const& source, std::string const& target, bool recursive = false);

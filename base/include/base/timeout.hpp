@@ -23,6 +23,7 @@ Task<Result<T>> with_timeout(Task<Result<T>> op, milliseconds limit, std::string
     co_return error(errc::timed_out, std::move(what));
 }
 
+/// At least so long; returns early, and without a word, when the caller is cancelled.
 inline Task<void> sleep_for(milliseconds duration) {
     asio::steady_timer timer(co_await asio::this_coro::executor, duration);
     co_await timer.async_wait(as_tuple);

@@ -6,6 +6,7 @@
 // The MCP registry's server.json (schema of 2025-12-11): what a publisher says about one server.
 namespace config {
 
+/// By its members alone; `servers_of_registry` says whether it is a good one.
 bool is_registry_server(std::string const& text);
 /// The text of a servers.json with one entry for it: the first of its packages that can be started here as it was
 /// published (npm or PyPI, stdio, one exact version), else the first of its addresses. What it wants to be told becomes

@@ -31,13 +31,14 @@ struct ClientLimits {
 /// Threads: the I/O thread.
 class ClientConnection {
   public:
+    /// Takes the stream over, connected and with nothing read of it.
     ClientConnection(std::unique_ptr<base::ByteStream> stream, ClientLimits limits = {});
     ~ClientConnection();
 
     /// The head. Then, for a request with a body, `write`... and `finish`.
     base::Task<base::Status> begin(ClientRequest request);
-    base::Task<base::Status> write(std::string_view piece);
-    base::Task<base::Status> finish();
+    base::Task<base::Status> write(std::string_view piece);    ///< `piece` is good until this returns
+    base::Task<base::Status> finish();                         ///< errc::internal: less was written than was said
 
     /// The final answer's head, or 101 when an upgrade was asked for. errc::unavailable: the server closed first;
     /// errc::invalid: not HTTP, or ambiguous; errc::limit: a head that is too large.
@@ -50,7 +51,7 @@ class ClientConnection {
     bool reusable() const;
     /// After a 101: the stream, beginning with what came behind the head. The connection is void then.
     std::unique_ptr<base::ByteStream> upgraded();
-    void close();
+    void close();    ///< at once; idempotent
 
   private:
     struct Answer;

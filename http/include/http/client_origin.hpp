@@ -61,7 +61,7 @@ class Origins {
     /// true when bytes of the request may have left.
     base::Task<base::Result<std::unique_ptr<OriginAnswer>>> send(OriginRequest, base::milliseconds head_limit,
                                                                  bool* sent = nullptr);
-    std::size_t connections() const;
+    std::size_t connections() const;  ///< open ones, idle or not
 
   private:
     struct Pool;

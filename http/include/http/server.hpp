@@ -43,13 +43,14 @@ struct Request {
 class Reply {
   public:
     virtual ~Reply() = default;
+    /// A whole answer. A failure means that the client is gone or too slow; there is nobody to tell.
     virtual base::Task<base::Status> send(Status, Fields, std::string body) = 0;
     /// A body of unknown length (chunked). Each `write` is flushed to the client.
     /// With `length`, exactly so many bytes are written; fewer end the connection, so that the client sees the cut.
     virtual base::Task<base::Status> begin(Status, Fields, std::optional<std::uint64_t> length = {}) = 0;
     virtual base::Task<base::Status> write(std::string bytes) = 0;
     virtual base::Task<base::Status> finish() = 0;
-    virtual bool begun() const = 0;
+    virtual bool begun() const = 0;    ///< by `send` or `begin`: the status can no longer be another
     /// On a route with `streams_body`: the next bytes of the request's body, at most 64 KiB, "" at its end. errc::limit: more than the route's max_body; errc::invalid: malformed; errc::cancelled: the client is gone, or
     /// sent nothing for body_limit.
     virtual base::Task<base::Result<std::string>> receive() = 0;
@@ -105,7 +106,7 @@ enum class Names { all, sites };
 class Server {
   public:
     Server(asio::io_context&, GateOptions, ServerOptions, std::vector<Route>);
-    ~Server();
+    ~Server();                         ///< ends all connections at once; `stop` first lets requests end
     /// errc-like system errors name the address ("listen on 127.0.0.1:7777: Address already in use").
     /// One for `Names::sites` knows no route, whatever Host says.
     base::Result<asio::ip::tcp::endpoint> listen(std::string const& address, std::uint16_t port, std::optional<TlsFiles> tls = {},
@@ -120,7 +121,7 @@ class Server {
     void add_site(Site);
     /// Stops accepting, gives requests in flight `grace` to end, then cancels them.
     base::Task<void> stop(base::milliseconds grace);
-    std::size_t connections() const;
+    std::size_t connections() const;   ///< open ones of all listeners, idle ones too
 
   private:
     struct Impl;

@@ -22,7 +22,7 @@ struct RequestHead {
 /// a time. "100 Continue" is said with the first `receive`.
 class Exchange : public Reply {
   public:
-    virtual RequestHead const& request() const = 0;
+    virtual RequestHead const& request() const = 0;    ///< good for the handler's life
     /// Answers 101 with these fields (and "Connection: Upgrade"); the connection then carries the site's bytes until the
     /// handler ends. Only for a request of HTTP/1.1 without a body; errc::invalid otherwise.
     virtual base::Task<base::Result<std::unique_ptr<base::ByteStream>>> upgrade(Fields) = 0;

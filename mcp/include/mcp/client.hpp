@@ -37,7 +37,7 @@ struct Failure {
     bool may_have_run = false;  ///< it was (partly) sent: never send it again on your own
 };
 [[noreturn]] void throw_exception_from_error(Failure const&, boost::source_location const&);
-Failure failure(base::errc, std::string context, bool may_have_run = false);
+Failure failure(base::errc, std::string context, bool may_have_run = false);  ///< one of this side
 std::string to_string(Failure const&);  ///< one sentence, for logs and tool errors
 
 template <class T>
@@ -67,10 +67,11 @@ class ClientEvents {
     /// back, the call ends, or the connection closes.
     virtual Task<Json> ask(Question question);  ///< refuses with -32601
     virtual void log(LogMessage) {}             ///< of no call in particular
+    // Lists are to be read anew. A hostile server may say so without end: whoever answers by a request bounds that.
     virtual void tools_changed() {}
     virtual void prompts_changed() {}
     virtual void resources_changed() {}
-    virtual void resource_updated(std::string uri) { (void)uri; }
+    virtual void resource_updated(std::string uri) { (void)uri; }  ///< of one that was subscribed to, or any other
     virtual void task_changed(Json task) {
         (void)task;
     }  ///< notifications/tasks (modern), notifications/tasks/status (legacy)
@@ -180,19 +181,20 @@ struct ServerFacts {
 /// credentials).
 class Client {
   public:
+    /// Over lines that are there already, or to a URL that nothing is sent to before `open`.
     Client(asio::io_context&, std::unique_ptr<base::ByteStream> lines, ClientOptions, ClientEvents&);
     Client(asio::io_context&, HttpServer, ClientOptions, ClientEvents&);
     ~Client();  ///< ends everything at once; in-flight coroutines resume with errc::unavailable
 
     /// Once, first. Chooses the era and learns what the server is.
     Task<Outcome<ServerFacts>> open();
-    ServerFacts const& server() const;
+    ServerFacts const& server() const;  ///< what `open` found; empty before
     bool usable() const;                ///< open, and not failed
     std::string const& reason() const;  ///< why it failed
     /// Lines: the server ended its output on the probe without a word, as some old ones do. Start it again
     /// and open it with `era = Era::legacy`.
     bool ended_on_probe() const;
-    std::size_t in_flight() const;
+    std::size_t in_flight() const;      ///< requests without an answer yet
 
     /// Any request of the protocol: `params` unaltered but for _meta. The result is checked to be an object.
     Task<Outcome<Json>> request(std::string method, Json params, CallOptions options);
@@ -213,7 +215,7 @@ class Client {
     /// Resource updates come as ClientEvents::resource_updated. Modern: through a listen stream of this
     /// client's.
     Task<Outcome<Json>> subscribe(std::string uri);
-    Task<Outcome<Json>> unsubscribe(std::string uri);
+    Task<Outcome<Json>> unsubscribe(std::string uri);  ///< one that was not subscribed to is fine
     /// Legacy: logging/setLevel. Modern: asked for with each request from now on.
     Task<Outcome<Json>> set_log_level(LogLevel);
     void roots_changed();  ///< legacy: notifications/roots/list_changed; modern has none

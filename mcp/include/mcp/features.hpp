@@ -49,9 +49,9 @@ class Call {
   public:
     virtual ~Call() = default;
     virtual Caller const& caller() const = 0;
-    virtual Json const& client_capabilities() const = 0;
+    virtual Json const& client_capabilities() const = 0;  ///< an object: of the session (legacy) or this request (modern)
     virtual bool client_has_extension(std::string_view id) const = 0;
-    virtual bool wants_progress() const = 0;
+    virtual bool wants_progress() const = 0;  ///< it gave a token; else `progress` costs nothing and says nothing
     /// What the request's _meta holds beside what is the protocol's own, such as traceparent; null = nothing.
     virtual Json meta() const { return nullptr; }
     /// Dropped when the client gave no token, or `progress` does not increase.
@@ -69,7 +69,7 @@ class Call {
     virtual Task<std::map<std::string, Json>> ask(std::vector<Question> questions, Json state = nullptr) = 0;
     /// The state given to `ask` in the round before; null in the first round and in legacy calls.
     virtual Json const& state() const = 0;
-    virtual bool modern() const = 0;
+    virtual bool modern() const = 0;  ///< of 2026-07-28 or later
     /// Ends the response stream under a running legacy call; the client comes back for the rest after `retry`
     /// with Last-Event-ID. Nothing happens where streams cannot be resumed (stdio, modern, clients before
     /// 2025-11-25).
@@ -81,8 +81,8 @@ struct ToolResult {
     Json structured;               ///< null = none
     bool is_error = false;
     Json meta;  ///< null = none
-    static ToolResult text(std::string text, Json structured = nullptr);
-    static ToolResult failure(std::string text, Json structured = nullptr);
+    static ToolResult text(std::string text, Json structured = nullptr);     ///< one text block
+    static ToolResult failure(std::string text, Json structured = nullptr);  ///< the same with is_error
 };
 
 struct Tool {
@@ -108,6 +108,7 @@ class Offers {
   public:
     virtual ~Offers() = default;
     virtual std::vector<std::shared_ptr<Tool const>> tools(Caller const&) const = 0;
+    /// Null when there is none, or not for this caller. May know more than `tools` lists.
     virtual std::shared_ptr<Tool const> tool(std::string const& name, Caller const&) const = 0;
     virtual std::vector<std::shared_ptr<Prompt const>> prompts(Caller const&) const = 0;
 };
@@ -147,7 +148,7 @@ struct Features {
     std::string state_key;  ///< seals requestState and cursors; random per data directory
 };
 
-/// Change notices from the program to whoever listens, in either era.
+/// Change notices from the program to whoever listens, in either era. They queue and return at once. Threads: the I/O thread.
 class Hub {
   public:
     virtual ~Hub() = default;

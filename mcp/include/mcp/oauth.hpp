@@ -10,6 +10,7 @@ class OAuthHost {
     /// The record that `save` kept for this server, "" when there is none. It holds tokens and client
     /// secrets.
     virtual Task<base::Result<base::Secret>> load() = 0;
+    /// In place of the one before, durable when it returns: a refresh token that was used is good for nothing.
     virtual Task<base::Status> save(base::Secret record) = 0;
     /// Where a browser shall be sent back to. `last` is what was registered before, "" for nothing: the same again
     /// saves a registration. An error when nobody will come back now; nothing was registered or asked for then.

@@ -29,7 +29,7 @@ class Server {
   public:
     Server(asio::io_context&, Features, ServerOptions = {});
     ~Server();
-    Hub& hub();
+    Hub& hub();  ///< good for the server's life
 
     /// Serves one stdio connection until its input ends; then cancels what is in flight and returns. `in` and
     /// `out` are borrowed descriptors (0 and 1, or a socket's two ends); nothing but protocol is written to

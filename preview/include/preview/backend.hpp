@@ -30,7 +30,7 @@ class Awake {
     virtual std::uint64_t generation() const = 0;  ///< of its sandbox: connections end with it
     /// errc::unavailable: nothing listens there.
     virtual base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port) = 0;
-    virtual base::Task<base::Result<std::vector<Listener>>> listeners() = 0;
+    virtual base::Task<base::Result<std::vector<Listener>>> listeners() = 0;  ///< asked anew each time
     /// The newest command in the background that failed of itself within the last hours, unless it was begun again since.
     virtual base::Task<std::optional<Crash>> last_crash() = 0;
     /// How long ago the newest command that still runs began; nullopt when none runs.
@@ -42,6 +42,7 @@ class Backend {
   public:
     virtual ~Backend() = default;
     enum class State { unknown, awake, asleep };  ///< a frozen one is awake: it thaws at once
+    /// By id or name, without waking it. `unknown`: the owner has none such.
     virtual State state(std::string const& owner, std::string const& workspace) const = 0;
     /// Its id, also when it is named; nullopt when the owner has none such.
     virtual std::optional<std::string> id_of(std::string const& owner,

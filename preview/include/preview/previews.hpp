@@ -119,6 +119,7 @@ class Previews {
     Task<Result<Link>> link(std::string owner, LinkRequest request);
     /// Newest first; of one workspace or, with "", of all.
     std::vector<View> list(std::string const& owner, std::string const& workspace) const;
+    /// The newest requests that ended, the newest last, as far as they are kept in memory.
     std::vector<LogEntry> log(std::string const& preview_id, std::size_t newest) const;
     /// All links, cookies and tokens are void once it returns, open sockets are ended and domains free. `port` 0: all of
     /// the workspace's. How many there were.
@@ -138,8 +139,8 @@ class Previews {
     /// The same path as a browser shows it. Nothing but this workspace's previews can be reached from there, behind their gate.
     Task<Result<Sight>> see(Browser&, Link const& link, std::string path, bool picture);
 
-    http::Site site();
-    std::string metrics() const;
+    http::Site site();            ///< for http::Server::add_site; refers to this object
+    std::string metrics() const;  ///< Prometheus text
     /// Ends what is open.
     void stop();
 

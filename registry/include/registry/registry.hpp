@@ -129,11 +129,11 @@ class Registry {
     virtual Task<Status> update_workspace(WorkspaceRecord) = 0;     ///< all columns but id, owner, created_ms; errc::not_found
     /// The record and its images together: all of it or nothing.
     virtual Task<Status> update_workspace_images(WorkspaceRecord, ImageChange) = 0;
-    virtual Task<Status> change_images(std::string workspace, ImageChange) = 0;
+    virtual Task<Status> change_images(std::string workspace, ImageChange) = 0;    ///< the images alone; all of it or nothing
     virtual Task<Result<std::vector<ImageRecord>>> images() = 0;    ///< of all workspaces, oldest first
-    virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0;
+    virtual void touch_workspace_lazy(std::string id, std::int64_t active_ms) = 0; ///< when it was last used; a crash may lose it
     virtual Task<Status> delete_workspace(std::string id) = 0;      ///< with its processes, images, snapshots and previews
-    virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;
+    virtual Task<Result<std::vector<WorkspaceRecord>>> workspaces() = 0;           ///< oldest first
 
     /// With its image, or neither. errc::exists: id or (workspace, name) is taken.
     virtual Task<Status> insert_snapshot(SnapshotRecord, std::optional<ImageRecord>) = 0;
@@ -142,20 +142,23 @@ class Registry {
 
     virtual void put_process_lazy(ProcessRecord) = 0;               ///< within 100 ms, in order; what a crash may lose is re-learnt from the guest
     virtual Task<Status> put_processes(std::vector<ProcessRecord>) = 0;
-    virtual Task<Result<std::optional<ProcessRecord>>> process(std::string id) = 0;
+    virtual Task<Result<std::optional<ProcessRecord>>> process(std::string id) = 0;    ///< nullopt: no such id
     virtual Task<Result<std::vector<ProcessRecord>>> processes_of(std::string workspace, std::size_t limit) = 0;   ///< newest first
 
     virtual Task<Result<std::vector<ToolPin>>> tool_pins(std::string server) = 0;   ///< by tool
     virtual Task<Status> put_tool_pins(std::vector<ToolPin>) = 0;   ///< all or none; replaces those of the same tool
     virtual Task<Result<std::optional<ServerOffer>>> server_offer(std::string server) = 0;
-    virtual Task<Status> put_server_offer(std::string server, ServerOffer) = 0;
+    virtual Task<Status> put_server_offer(std::string server, ServerOffer) = 0;        ///< in place of the one before
     virtual Task<Status> forget_server(std::string server) = 0;     ///< pins and offer
 
     virtual Task<Status> put_preview(PreviewRecord) = 0;            ///< new or changed; goes with its workspace
     virtual Task<Status> delete_preview(std::string id) = 0;        ///< a missing one is fine
-    virtual Task<Result<std::vector<PreviewRecord>>> previews() = 0;
+    virtual Task<Result<std::vector<PreviewRecord>>> previews() = 0;                   ///< oldest first
 
+    /// To the trail of a workspace or server, which outlives it. The newest 5,000 of each are kept, 200,000 of all; a crash may lose
+    /// the last ones.
     virtual void audit_lazy(std::string workspace, std::string what, base::Json detail) = 0;
+    /// Newest first, an array of {at_ms, workspace, what, detail}. errc::corrupt: an entry that is no JSON.
     virtual Task<Result<base::Json>> recent_audit(std::string workspace, std::size_t limit) = 0;
 
     /// A random value made at first use and kept: keys for seals and cursors.

@@ -31,6 +31,7 @@ class Channel {
     /// One request and its answer. Errors: the guest's own, errc::timed_out after `limit`, errc::unavailable when the
     /// channel failed or was closed, errc::busy when too much is queued, errc::cancelled.
     base::Task<base::Result<Reply>> call(base::Json request, std::string bytes, base::milliseconds limit);
+    /// To a port that a program inside listens on. Errors as `call`, the guest's own when nobody does.
     base::Task<base::Result<std::unique_ptr<base::ByteStream>>> connect(int port, base::milliseconds limit);
     /// A request whose answer opens a stream.
     base::Task<base::Result<std::unique_ptr<base::ByteStream>>> open_stream(base::Json request, std::string bytes,
@@ -45,12 +46,12 @@ class Channel {
     /// Holds back whatever is sent from now on, and asks the guest to stand still (see Guest::quiesce) once it has read
     /// everything that was sent before. When this fails nothing is held back. The limits of calls go on running.
     base::Task<base::Result<Reply>> quiesce(base::milliseconds limit);
-    void release();
+    void release();                        ///< what `quiesce` held back goes out, in order
     /// Ends the streams on this side. Returns how many.
     int drop_streams();
     /// The sandbox is gone: everything in flight ends with errc::unavailable and this reason. Idempotent.
     void close(std::string reason);
-    bool usable() const;
+    bool usable() const;                   ///< neither failed nor closed
     std::string const& reason() const;     ///< why it is not usable
 
   private:

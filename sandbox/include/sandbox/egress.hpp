@@ -24,6 +24,7 @@ struct EgressPolicy {
 
     /// errc::invalid names the pattern and what is expected.
     static base::Result<EgressPolicy> parse(std::vector<std::string> const& patterns);
+    /// `host` as a request has it, in any case. Of the name alone: what it resolves to is for the proxy to judge.
     bool allows(std::string_view host, int port) const;
 };
 
@@ -46,8 +47,9 @@ class EgressProxy {
         bool allowed = false;
         std::string reason;
     };
+    /// `audit` hears of each request once, on the I/O thread: it was allowed and dialled, or refused and why.
     EgressProxy(asio::io_context&, Options, std::function<void(Record const&)> audit);
-    ~EgressProxy();
+    ~EgressProxy();                        ///< ends the connections that are served, of which the audit hears no more
     /// Serves one connection from inside until it ends. `told` hears what the audit hears.
     void serve(std::unique_ptr<base::ByteStream>, std::string workspace_id, std::shared_ptr<EgressPolicy const> policy,
                std::function<void(Record const&)> told = nullptr);

@@ -97,7 +97,7 @@ class Guest {
   public:
     explicit Guest(std::shared_ptr<Channel> channel);
 
-    base::Task<base::Status> ping();
+    base::Task<base::Status> ping();               ///< whether it answers
     /// Answers when a shell waits inside for the first command, or will not soon: at most two seconds.
     base::Task<base::Status> prepare();
     /// The claim's one round trip.
@@ -123,7 +123,7 @@ class Guest {
                                                base::milliseconds wait);
     /// At most 1 MiB pending per process, else errc::busy. `eof` closes stdin (^D for a pty).
     base::Task<base::Status> input(std::string id, std::string bytes, bool eof);
-    base::Task<base::Status> resize(std::string id, int columns, int rows);
+    base::Task<base::Status> resize(std::string id, int columns, int rows);    ///< a pty's window; its programs get SIGWINCH
     /// Signals the whole tree: the session, and every descendant that left it. After `grace` the rest gets SIGKILL.
     base::Task<base::Result<ProcessView>> stop(std::string id, int signal, base::milliseconds grace);
     base::Task<base::Result<std::vector<ProcessView>>> processes();   ///< without output
@@ -141,7 +141,7 @@ class Guest {
     /// `renew` or a new attachment. Looks for deleted files on the volume. From this call on, what others send is held back
     /// on the host; `resume` lets it go.
     base::Task<base::Result<Quiet>> quiesce();
-    base::Task<base::Status> resume();
+    base::Task<base::Status> resume();             ///< after a `quiesce` whose checkpoint came to nothing, or went on
     /// As `configure`, for a sandbox that woke from an image: names, generation, and who wants to be told.
     base::Task<base::Status> renew(Renewal renewal);
 

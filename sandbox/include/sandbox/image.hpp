@@ -32,7 +32,7 @@ struct CpuClass {
     std::string vendor, family;
     std::vector<std::string> features;             ///< sorted
 
-    static base::Result<CpuClass> of_this_machine();
+    static base::Result<CpuClass> of_this_machine();    ///< reads /proc/cpuinfo; blocks for a moment
     bool operator==(CpuClass const&) const = default;
     /// "" when an image made on `made_on` can run here, else what is missing.
     std::string lacks(CpuClass const& made_on) const;

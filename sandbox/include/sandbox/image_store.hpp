@@ -48,15 +48,15 @@ class ImageStore {
     virtual base::Task<base::Result<ImageDraft>> begin(ImageRef ref, std::uint64_t expected_bytes) = 0;
     /// Seals, flushes and renames into place. base::errc::exists when there is such an image. On failure the draft is gone.
     virtual base::Task<base::Result<ImageInfo>> publish(ImageDraft draft, ImageFacts facts) = 0;
-    virtual base::Task<void> discard(ImageDraft draft) = 0;
+    virtual base::Task<void> discard(ImageDraft draft) = 0;    ///< removes it, and gives back what it had reserved
 
     /// Checks the seal over all bytes, that it is the image `ref` says, and that it fits `here` (stamp, builds, processor;
     /// an empty guest build fits any). The error tells which of these failed.
     virtual base::Task<base::Result<OpenImage>> open(ImageRef ref, ImageFacts here) = 0;
     /// A second image of the same bytes, sealed for `to`, without copying them: for forks.
     virtual base::Task<base::Result<ImageInfo>> clone(ImageRef from, ImageRef to) = 0;
-    virtual base::Task<base::Status> remove(std::string workspace_id, std::string image_id) = 0;
-    virtual base::Task<base::Status> remove_workspace(std::string workspace_id) = 0;
+    virtual base::Task<base::Status> remove(std::string workspace_id, std::string image_id) = 0;   ///< a missing one is fine
+    virtual base::Task<base::Status> remove_workspace(std::string workspace_id) = 0;               ///< all of its images
 
     /// What is published, by what it says about itself; the contents are not verified. "" lists every workspace's.
     virtual base::Task<base::Result<std::vector<ImageInfo>>> list(std::string workspace_id) = 0;

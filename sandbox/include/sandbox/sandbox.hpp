@@ -17,7 +17,7 @@ namespace sandbox {
 /// the host's kernel, from namespaces and below filters: faster, and a flaw in that kernel is a way out.
 enum class RuntimeKind { gvisor, native };
 char const* to_string(RuntimeKind);
-std::optional<RuntimeKind> runtime_kind(std::string_view name);
+std::optional<RuntimeKind> runtime_kind(std::string_view name);    ///< the way back from to_string
 
 struct Limits {
     std::uint64_t memory_bytes = 2ull << 30;
@@ -77,7 +77,7 @@ class Sandbox {
     virtual Guest& guest() = 0;            ///< needs a thawed sandbox: calls to a frozen one time out
 
     virtual bool alive() const = 0;
-    virtual Death const& death() const = 0;
+    virtual Death const& death() const = 0;    ///< of one that is not alive
     /// Called once, on the I/O thread, when it dies in whatever way.
     virtual void on_death(std::function<void(Death const&)> handler) = 0;
 
@@ -87,8 +87,8 @@ class Sandbox {
 
     /// Binds a host directory at /berth/volume inside (mount propagation). Once per sandbox.
     virtual base::Status attach_volume(std::string const& host_directory) = 0;
-    virtual base::Status set_limits(Limits const&) = 0;
-    virtual base::Result<Usage> usage() const = 0;
+    virtual base::Status set_limits(Limits const&) = 0;    ///< at once; memory below what it uses may kill it
+    virtual base::Result<Usage> usage() const = 0;         ///< reads the cgroup: microseconds, also of a frozen one
 
     /// What an image made of it now would depend on.
     virtual ImageFacts image_facts() const = 0;

@@ -109,7 +109,7 @@ class Sandboxes {
     };
     /// By template; those of native sandboxes as "NAME/native", where they are allowed.
     virtual std::map<std::string, Stock> stock() const = 0;
-    virtual int running() const = 0;
+    virtual int running() const = 0;                   ///< sandboxes that exist, stock and frozen ones too
     virtual std::uint64_t boots() const = 0;           ///< since the start; that succeeded
     virtual std::uint64_t failed_boots() const = 0;    ///< of sandboxes and of blanks for restores, asked for or not
     virtual std::string last_boot_error() const = 0;   ///< what on_trouble was told last; "" when all went well

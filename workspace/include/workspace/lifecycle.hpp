@@ -59,7 +59,7 @@ struct WayOut {
     State otherwise = State::stopped; ///< what it becomes without
     bool finish_delete = false;
 };
-WayOut way_out(State recorded_state);
+WayOut way_out(State recorded_state);  ///< of a state as `state_from` read it
 
 /// What the idle policy looks at.
 struct IdleFacts {

@@ -46,6 +46,7 @@ class VolumeStore {
         bool use_images = true;                        ///< false: plain directories, as where loop devices cannot be had
     };
     virtual ~VolumeStore() = default;
+    /// Makes the directory when it is missing, and lets volumes go on that a killed server left standing still; mounts nothing yet.
     static base::Result<std::unique_ptr<VolumeStore>> open(asio::io_context&, base::BlockingPool&, Options);
 
     /// A new volume with an id of its own, mounted and durable: a record may name it at once. From the stock when it is of the
@@ -68,7 +69,7 @@ class VolumeStore {
     virtual base::Result<VolumeUsage> usage_of(std::string const& id) const = 0;
     /// At start: finishes what a crash left. Volumes not in `known` are removed; mounts of known ones that are still used are kept.
     virtual base::Task<int> recover(std::set<std::string> known) = 0;
-    virtual void start_stocking() = 0;
+    virtual void start_stocking() = 0;                     ///< in the background, until `stop`
     virtual std::size_t stocked() const = 0;               ///< volumes that nobody has taken yet
     /// Ends the stock and, when asked, unmounts what nothing uses. Before the object is destroyed, once stocking was started.
     virtual base::Task<void> stop(bool unmount_all) = 0;

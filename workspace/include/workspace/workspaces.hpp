@@ -175,7 +175,7 @@ class Lease {
     sandbox::Sandbox& sandbox() const { return *sandbox_; }
     sandbox::Guest& guest() const { return sandbox_->guest(); }
     std::string const& id() const;
-    std::uint64_t generation() const;
+    std::uint64_t generation() const;  ///< grows with each sandbox of the workspace
     Arrival const& arrival() const { return arrival_; }
 
   private:
@@ -219,13 +219,14 @@ class Workspaces {
     /// At start, before anything else: takes back running sandboxes, finishes what was half done, sweeps the
     /// rest.
     Task<RecoveryReport> recover();
-    void start_idle_policy();
+    void start_idle_policy();  ///< after `recover`; until `shut_down`
 
     /// A new one is removed again when the caller is cancelled meanwhile.
     Task<Result<Created>> create(std::string owner, CreateRequest request);
-    Result<View> get(std::string const& owner, std::string const& id) const;
+    Result<View> get(std::string const& owner, std::string const& id) const;  ///< by id or name; errc::not_found
     /// Newest first.
     std::vector<View> list(std::string const& owner) const;
+    /// With its files, snapshots and processes; recorded first, and finished by the next server if this one cannot. errc::not_found.
     Task<Status> remove(std::string owner, std::string id);
 
     /// Changes settings of one that runs, sleeps or is stopped, for good; wakes nothing, and is no use of it. Connections to hosts that
@@ -240,7 +241,7 @@ class Workspaces {
     /// Memory to disk, whatever runs; calls under way end with errc::unavailable. One that is stopped stays so. After a
     /// failure it goes on running: image_errc::open_deleted_file names file and process, and files_only is then the way.
     Task<Result<Slept>> hibernate(std::string owner, std::string id, HibernateRequest request);
-    Task<Result<Woken>> wake(std::string owner, std::string id);
+    Task<Result<Woken>> wake(std::string owner, std::string id);  ///< `awake` without a lease; errors as there
 
     /// A workspace's state at one instant under a name ("" = none): files, and memory when it has any that can be saved. It goes
     /// on as it was, awake or asleep; what is awake loses its connections to the outside. errc::limit: too many, too large, no
@@ -248,7 +249,7 @@ class Workspaces {
     Task<Result<Snapped>> snapshot(std::string owner, std::string id, std::string name);
     /// Newest first.
     Result<std::vector<SnapshotView>> snapshots(std::string const& owner, std::string const& id) const;
-    Task<Result<SnapshotView>> delete_snapshot(std::string owner, std::string id, std::string snapshot);
+    Task<Result<SnapshotView>> delete_snapshot(std::string owner, std::string id, std::string snapshot);  ///< by id or name
     /// Back to a snapshot, by id or name, awake. `keep_as` first makes a snapshot of what it is now, which is gone otherwise.
     /// After a failure it is what it was.
     Task<Result<RestoredTo>> restore(std::string owner, std::string id, std::string snapshot,
@@ -262,6 +263,7 @@ class Workspaces {
     /// Wakes what sleeps with its memory when that memory could not be loaded any more once the name was touched: gVisor looks
     /// for open files by their names, and CRIU also at their sizes. It stays awake for the lease; without one it may sleep on.
     Task<Result<std::optional<Lease>>> awake_for(std::string owner, Place place, Touch touch);
+    // Both without waking it: zeroes of one that has no sandbox, or whose files are not mounted.
     Result<sandbox::Usage> usage(std::string const& owner, std::string const& id) const;
     Result<VolumeUsage> disk(std::string const& owner, std::string const& id) const;
 
@@ -270,14 +272,14 @@ class Workspaces {
     /// A workspace's commands, newest first, at most `limit`.
     Task<Result<std::vector<registry::ProcessRecord>>> processes(std::string owner, std::string id,
                                                                  std::size_t limit);
-    void remember(registry::ProcessRecord record);
+    void remember(registry::ProcessRecord record);  ///< lazily: what a crash loses is learnt anew from the guest
     /// Said by the one who wrote there; what commands do inside is not heard of.
     void file_changed(Place const& place);
     /// One handler, for every owner's changes. Called once a change is done.
     void on_change(std::function<void(Change const&)> handler);
 
-    std::size_t count() const;
-    LifeCounts life_counts() const;
+    std::size_t count() const;         ///< of all owners
+    LifeCounts life_counts() const;    ///< since the start; states as they are
     asio::any_io_executor executor() const;
     /// Ends the policy loops; sandboxes stay for the next server, unless `stop_all`.
     Task<void> shut_down(bool stop_all);

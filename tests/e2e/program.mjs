@@ -308,6 +308,9 @@ suite((berth) => {
             for (const name of ['workspace_create', 'move_file', 'workspace_fork', 'preview_list', 'servers_list', 'search_tools']) {
                 assert.match(list, new RegExp(`^${name} +[A-Z]`, 'm'));
             }
+            const described = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8').matchAll(/^\| (`.+?`) \| `\w+` \|/gm);
+            const inReadme = [...described].flatMap(([, names]) => names.match(/\w+/g)).filter((name) => name !== 'server__tool');
+            assert.deepEqual(inReadme.sort(), list.match(/^\w+/gm).sort(), 'the table of tools in README.md');
             const help = await ask('workspace_create', '--help');
             assert.match(help, /^ {2}network\.allow +list of strings/m);
             assert.match(help, /^ {2}limits\.cpus +number from 0\.1 to 8/m);

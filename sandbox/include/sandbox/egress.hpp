@@ -36,6 +36,10 @@ class EgressProxy {
   public:
     struct Options {
         int max_connections_per_sandbox = 64;
+        /// Beyond these a connection waits for its turn, in the order of arrival and unread: npm and browsers open a hundred at
+        /// once, and take one that is closed for a failure. A further one is closed, and so is one whose turn does not come in time.
+        std::size_t max_waiting_per_sandbox = 256;
+        base::milliseconds turn_limit{60'000};
         base::milliseconds connect_limit{15'000};
         base::milliseconds idle_limit{300'000};
         /// Addresses that may be dialled although they are private; for an operator's own mirror. "insecure" in the config key.

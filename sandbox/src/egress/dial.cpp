@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <set>
 
 namespace sandbox::egress {
 namespace {
@@ -18,14 +20,7 @@ using base::Task;
 
 constexpr std::size_t kMaxAddresses = 8;    // tried of one host
 
-struct Lookup {
-    explicit Lookup(asio::any_io_executor ex, base::milliseconds limit) : wake(ex, limit) {}
-    std::optional<Result<std::vector<asio::ip::address>>> result;    // the pool's until it posts, then the caller's
-    bool answered = false;
-    asio::steady_timer wake;
-};
-
-Result<std::vector<asio::ip::address>> look_up(std::string const& host) {
+Result<Dialer::Addresses> look_up(std::string const& host) {
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
@@ -33,7 +28,7 @@ Result<std::vector<asio::ip::address>> look_up(std::string const& host) {
     if (int const rc = ::getaddrinfo(host.c_str(), nullptr, &hints, &raw); rc != 0)
         return error(errc::unavailable, host + " could not be looked up: " + ::gai_strerror(rc));
     std::unique_ptr<addrinfo, void (*)(addrinfo*)> const list(raw, ::freeaddrinfo);
-    std::vector<asio::ip::address> found;
+    Dialer::Addresses found;
     for (auto const* i = raw; i; i = i->ai_next) {
         asio::ip::tcp::endpoint endpoint;
         if (i->ai_addrlen > endpoint.capacity()) continue;
@@ -60,7 +55,18 @@ Task<Result<std::shared_ptr<Socket>>> connect(asio::ip::tcp::endpoint endpoint) 
 
 }  // namespace
 
-Dialer::Dialer(std::vector<std::string> const& insecure_private_addresses) : exempt_(insecure_private_addresses) {}
+/// One name, and whoever waits for its addresses.
+struct Dialer::Lookup {
+    std::optional<Result<Addresses>> result;    // the pool's until it posts, then the I/O thread's
+    bool answered = false;
+    std::set<asio::steady_timer*> waiting;
+};
+
+Dialer::Dialer(std::vector<std::string> const& insecure_private_addresses)
+    : Dialer(insecure_private_addresses, look_up) {}
+
+Dialer::Dialer(std::vector<std::string> const& insecure_private_addresses, LookUp resolver)
+    : exempt_(insecure_private_addresses), look_up_(std::move(resolver)) {}
 
 Dialer::~Dialer() {
     pool_.stop();    // what has not begun never will; what runs is waited for, as long as the resolver's own limit
@@ -78,22 +84,36 @@ Task<Result<Dialer::Addresses>> Dialer::resolve(std::string host, base::millisec
     boost::system::error_code ec;
     auto const literal = asio::ip::make_address(host, ec);
     if (!ec) co_return Addresses(1, literal);
-    if (*lookups_ >= kMaxLookups) co_return error(errc::busy, "too many names are being looked up; try again");
-
     auto executor = co_await asio::this_coro::executor;
-    auto lookup = std::make_shared<Lookup>(executor, limit);
-    ++*lookups_;
-    auto work = [lookup, host, executor, lookups = lookups_] {
-        lookup->result.emplace(look_up(host));
-        asio::post(executor, [lookup, lookups] {
-            --*lookups;
-            lookup->answered = true;
-            lookup->wake.cancel();
-        });
-    };
-    asio::post(pool_, std::move(work));
-    auto const [waited] = co_await lookup->wake.async_wait(base::as_tuple);
-    if (lookup->answered) co_return std::move(*lookup->result);
+    auto& known = (*lookups_)[host];
+    if (!known) {
+        if (lookups_->size() > kMaxLookups) {
+            lookups_->erase(host);
+            co_return error(errc::busy, "too many names are being looked up; try again");
+        }
+        known = std::make_shared<Lookup>();
+        auto work = [lookup = known, host, executor, find = look_up_, lookups = lookups_] {
+            lookup->result.emplace(find(host));
+            asio::post(executor, [lookup, host, lookups] {
+                lookups->erase(host);
+                lookup->answered = true;
+                for (auto* timer : lookup->waiting) timer->cancel();
+            });
+        };
+        asio::post(pool_, std::move(work));
+    }
+    auto const lookup = known;
+    asio::steady_timer wake(executor, limit);
+    struct Waiting {
+        Waiting(std::set<asio::steady_timer*>& all, asio::steady_timer& one) : in(all), timer(&one) { in.insert(timer); }
+        ~Waiting() { in.erase(timer); }
+        Waiting(Waiting const&) = delete;
+        Waiting& operator=(Waiting const&) = delete;
+        std::set<asio::steady_timer*>& in;
+        asio::steady_timer* timer;
+    } const waiting(lookup->waiting, wake);
+    auto const [waited] = co_await wake.async_wait(base::as_tuple);
+    if (lookup->answered) co_return *lookup->result;
     if (waited) co_return error(errc::cancelled, "look up " + host);
     co_return error(errc::timed_out, host + " could not be looked up in time");
 }

@@ -5,6 +5,8 @@
 #include <base/timeout.hpp>
 #include <sandbox/egress.hpp>
 
+#include <algorithm>
+#include <deque>
 #include <list>
 #include <map>
 
@@ -65,13 +67,20 @@ Task<void> answer(base::ByteStream& stream, std::string status, std::string sent
 
 struct EgressProxy::Impl {
     struct Connection {
+        Connection(asio::io_context& context, base::milliseconds turn_limit) : turn(context, turn_limit) {}
         std::unique_ptr<base::ByteStream> stream;
         std::string workspace_id;
         std::shared_ptr<EgressPolicy const> policy;
         std::function<void(Record const&)> told;
         std::string host;  // that it asked for and was allowed, "" before
         int port = 0;
+        bool admitted = false;
+        asio::steady_timer turn;    // cancelled once it is admitted
         asio::cancellation_signal stop;
+    };
+    struct Sandbox {
+        int open = 0;
+        std::deque<std::shared_ptr<Connection>> waiting;    // the longest first
     };
 
     Impl(asio::io_context& context, Options o, std::function<void(Record const&)> a)
@@ -83,6 +92,26 @@ struct EgressProxy::Impl {
         if (c.told) c.told(record);
     }
 
+    void admit_next(Sandbox& sandbox) {
+        while (sandbox.open < options.max_connections_per_sandbox && !sandbox.waiting.empty()) {
+            auto const next = std::move(sandbox.waiting.front());
+            sandbox.waiting.pop_front();
+            ++sandbox.open;
+            next->admitted = true;
+            next->turn.cancel();
+        }
+    }
+    void ended(std::shared_ptr<Connection> const& c) {
+        auto const at = sandboxes.find(c->workspace_id);
+        auto& sandbox = at->second;
+        if (c->admitted)
+            --sandbox.open;
+        else
+            std::erase(sandbox.waiting, c);
+        admit_next(sandbox);
+        if (sandbox.open == 0 && sandbox.waiting.empty()) sandboxes.erase(at);
+    }
+
     static Task<void> serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c);
 
     asio::io_context& io;
@@ -90,10 +119,12 @@ struct EgressProxy::Impl {
     std::function<void(Record const&)> audit;
     egress::Dialer dialer;
     std::list<std::shared_ptr<Connection>> connections;
-    std::map<std::string, int> per_workspace;
+    std::map<std::string, Sandbox> sandboxes;    // by workspace, those with a connection
 };
 
 Task<void> EgressProxy::Impl::serve(std::shared_ptr<Impl> self, std::shared_ptr<Connection> c) {
+    if (!c->admitted) co_await c->turn.async_wait(base::as_tuple);
+    if (!c->admitted) co_return;
     auto& stream = *c->stream;
     auto bytes = co_await base::with_timeout(read_head(stream), kHeadLimit, "the request's head did not come in time");
     if (!bytes) {
@@ -163,20 +194,24 @@ void EgressProxy::hold_to(std::string const& workspace_id, std::shared_ptr<Egres
 
 void EgressProxy::serve(std::unique_ptr<base::ByteStream> stream, std::string workspace_id,
                         std::shared_ptr<EgressPolicy const> policy, std::function<void(Record const&)> told) {
-    auto& open = impl_->per_workspace[workspace_id];
-    // Beyond the limit the stream closes at once: a sentence would need a task, and so would be no limit.
-    if (open >= impl_->options.max_connections_per_sandbox) return;
-    ++open;
-    auto connection = std::make_shared<Impl::Connection>();
+    auto& sandbox = impl_->sandboxes[workspace_id];
+    bool const admitted = sandbox.open < impl_->options.max_connections_per_sandbox;
+    // Beyond the bound the stream closes at once: a sentence would need a task, and so would be no bound.
+    if (!admitted && sandbox.waiting.size() >= impl_->options.max_waiting_per_sandbox) return;
+    auto connection = std::make_shared<Impl::Connection>(impl_->io, impl_->options.turn_limit);
     connection->stream = std::move(stream);
     connection->workspace_id = std::move(workspace_id);
     connection->policy = std::move(policy);
     connection->told = std::move(told);
+    connection->admitted = admitted;
+    if (admitted)
+        ++sandbox.open;
+    else
+        sandbox.waiting.push_back(connection);
     auto const at = impl_->connections.insert(impl_->connections.end(), connection);
     auto ended = [impl = impl_, at, connection](std::exception_ptr) {
         // An exception is a cancelled wait; either way the connection is over.
-        auto const count = impl->per_workspace.find(connection->workspace_id);
-        if (--count->second == 0) impl->per_workspace.erase(count);
+        impl->ended(connection);
         impl->connections.erase(at);
     };
     asio::co_spawn(impl_->io, Impl::serve(impl_, connection),

@@ -29,11 +29,11 @@ struct World {
     }
     std::string target() const { return "127.0.0.1:" + std::to_string(port); }
 
-    std::shared_ptr<Wire> open(std::vector<std::string> const& patterns, std::string bytes) {
+    std::shared_ptr<Wire> open(std::vector<std::string> const& patterns, std::string bytes, std::string workspace = "ws-1") {
         auto wire = std::make_shared<Wire>(io.context);
         wire->to_proxy = std::move(bytes);
         auto policy = std::make_shared<EgressPolicy const>(EgressPolicy::parse(patterns).value());
-        proxy->serve(std::make_unique<FakeStream>(wire), "ws-1", policy);
+        proxy->serve(std::make_unique<FakeStream>(wire), std::move(workspace), policy);
         return wire;
     }
     template <class Condition>
@@ -227,29 +227,89 @@ TEST_CASE("the egress proxy") {
         w.wait_closed(wire);
         CHECK(wire->to_program.size() == 39 + sent);
     }
-    SUBCASE("closes what exceeds the number of connections, and takes new ones once old ones ended") {
+    SUBCASE("lets what exceeds the number of connections wait for its turn, in the order of arrival") {
         EgressProxy::Options options;
         options.max_connections_per_sandbox = 2;
+        World w(true, options);
+        auto const bad = "GET / HTTP/1.1\r\n\r\n";    // is answered at once
+        auto const first = w.open({"*"}, ""), second = w.open({"*"}, "");
+        auto const third = w.open({"*"}, bad), fourth = w.open({"*"}, "");
+        w.io.run(base::sleep_for(base::milliseconds(20)));
+        CHECK_FALSE(third->closed);
+        CHECK(third->to_proxy == bad);    // nothing of it is held
+        first->program_ended = true;
+        first->wake();
+        w.wait_closed(third);
+        CHECK(third->to_program.starts_with("HTTP/1.1 400 "));
+        CHECK_FALSE(second->closed);
+        fourth->to_proxy = bad;
+        fourth->wake();
+        w.wait_closed(fourth);
+        CHECK(fourth->to_program.starts_with("HTTP/1.1 400 "));
+    }
+    SUBCASE("serves hundreds that come at once, each of them") {
+        World w;
+        std::vector<std::shared_ptr<Wire>> all;
+        for (int i = 0; i < 300; ++i) all.push_back(w.open({"example.com"}, "CONNECT pypi.org:443 HTTP/1.1\r\n\r\n"));
+        for (auto const& wire : all) {
+            w.wait_closed(wire);
+            CHECK(wire->to_program.starts_with("HTTP/1.1 403 "));
+        }
+    }
+    SUBCASE("closes what exceeds those that may wait, and takes new ones once old ones ended") {
+        EgressProxy::Options options;
+        options.max_connections_per_sandbox = 1;
+        options.max_waiting_per_sandbox = 1;
         World w(true, options);
         auto const first = w.open({"*"}, ""), second = w.open({"*"}, "");
         auto const third = w.open({"*"}, "");
         CHECK(third->closed);
-        CHECK_FALSE(first->closed);
-        first->program_ended = true;
+        CHECK_FALSE(second->closed);
+        first->program_ended = second->program_ended = true;
         first->wake();
         w.wait_closed(first);
+        w.wait_closed(second);
         w.io.run(base::sleep_for(base::milliseconds(1)));
         auto const fourth = w.open({"*"}, "");
         CHECK_FALSE(fourth->closed);
     }
+    SUBCASE("closes what waits in vain, and its place is free again") {
+        EgressProxy::Options options;
+        options.max_connections_per_sandbox = 1;
+        options.max_waiting_per_sandbox = 1;
+        options.turn_limit = base::milliseconds(30);
+        World w(true, options);
+        auto const first = w.open({"*"}, ""), second = w.open({"*"}, "");
+        w.wait_closed(second);
+        CHECK(second->to_program.empty());
+        CHECK_FALSE(first->closed);
+        w.io.run(base::sleep_for(base::milliseconds(1)));
+        auto const third = w.open({"*"}, "");
+        CHECK_FALSE(third->closed);
+    }
+    SUBCASE("does not let one sandbox wait for the connections of another") {
+        EgressProxy::Options options;
+        options.max_connections_per_sandbox = 1;
+        World w(true, options);
+        auto const mine = w.open({"*"}, "");
+        auto const theirs = w.open({"*"}, "GET / HTTP/1.1\r\n\r\n", "ws-2");
+        w.wait_closed(theirs);
+        CHECK(theirs->to_program.starts_with("HTTP/1.1 400 "));
+        CHECK_FALSE(mine->closed);
+    }
     SUBCASE("breaks off its connections when it goes, wherever they are") {
-        World w;
+        EgressProxy::Options options;
+        options.max_connections_per_sandbox = 2;
+        World w(true, options);
         auto const reading = w.open({"*"}, "CONN");
         auto const tunnel = w.open({w.target()}, "CONNECT " + w.target() + " HTTP/1.1\r\n\r\n");
+        auto const waiting = w.open({"*"}, "GET / HTTP/1.1\r\n\r\n");
         auto const accepted = w.io.run(accept(w.acceptor));
         auto& server = *accepted;
         w.wait(tunnel, [](Wire& x) { return !x.to_program.empty(); });
         w.proxy.reset();
+        w.wait_closed(waiting);
+        CHECK(waiting->to_program.empty());
         w.wait_closed(reading);
         w.wait_closed(tunnel);
         CHECK(w.io.run(read_to_end(server)) == "");

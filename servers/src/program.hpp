@@ -10,6 +10,7 @@
 #include <workspace/volume.hpp>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -56,8 +57,10 @@ struct Launchpad {
 };
 
 /// In a sandbox of its own: its volume as home and /workspace, and the host paths that it may see. Not to be
-/// cancelled. `log` and `refusals` are filled for as long as it runs.
+/// cancelled. `log` and `refusals` are filled for as long as it runs. Of `settings` and the entry's own variables the latter
+/// win.
 Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::ServerEntry const& entry,
+                                                        std::map<std::string, std::string> settings,
                                                         std::shared_ptr<LogBuffer> log,
                                                         std::shared_ptr<Refusals> refusals);
 /// A child of this process with all of its rights.

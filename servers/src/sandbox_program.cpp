@@ -323,7 +323,7 @@ struct Kept {
 };
 
 Task<Status> launch(Launchpad& pad, config::ServerEntry const& entry, ServerTree const& tree,
-                    Followed const& followed, SandboxProgram& program) {
+                    std::map<std::string, std::string> settings, Followed const& followed, SandboxProgram& program) {
     auto const sandbox = followed.sandbox;
     if (auto s = sandbox->set_limits(limits_of(entry)); !s) co_return s;
     if (auto s = sandbox->attach_volume(tree.root); !s) co_return s;
@@ -334,6 +334,7 @@ Task<Status> launch(Launchpad& pad, config::ServerEntry const& entry, ServerTree
     spec.id = kProcessId;
     spec.command = command_line(entry);
     spec.cwd = entry.cwd.empty() ? "/workspace" : entry.cwd;
+    spec.env = std::move(settings);
     for (auto const& [name, value] : entry.env) spec.env[name] = value.value.reveal();
     auto stream = co_await sandbox->guest().start_with_stdio(std::move(spec));
     if (!stream) co_return stream.error();
@@ -365,6 +366,7 @@ void unmount_leftovers(std::string const& directory) {
 }
 
 Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::ServerEntry const& entry,
+                                                        std::map<std::string, std::string> settings,
                                                         std::shared_ptr<LogBuffer> log,
                                                         std::shared_ptr<Refusals> refusals) {
     auto const id = id_of(entry.name);
@@ -399,7 +401,7 @@ Task<Result<std::unique_ptr<Program>>> start_in_sandbox(Launchpad& pad, config::
         else
             done = taken.error();
     }
-    if (done) done = co_await launch(pad, entry, tree, *followed, *program);
+    if (done) done = co_await launch(pad, entry, tree, std::move(settings), *followed, *program);
     if (!done) {
         co_await program->end();
         co_return done.error();

@@ -23,7 +23,8 @@ Upstream::Upstream(Surroundings& around, config::ServerEntry entry)
       life_(entry_),
       redactor_(entry_),
       changed_(around.io.get_executor()),
-      turns_(around.io.get_executor()) {
+      turns_(around.io.get_executor()),
+      runner_(package_runner(entry_)) {
     if (entry_.problem.empty() && entry_.may_log_in())
         login_ = std::make_shared<KeptLogin>(around.pad.pool, around.logins, entry_.name,
                                              around.login_command(entry_.name));
@@ -31,6 +32,7 @@ Upstream::Upstream(Surroundings& around, config::ServerEntry entry)
 
 void Upstream::reconfigure(config::ServerEntry entry) {
     entry_ = std::move(entry);
+    runner_ = package_runner(entry_);
     hide_again();
     auto apply = [](std::shared_ptr<Upstream> self) -> Task<void> {
         co_await self->apply_pins();
@@ -42,7 +44,8 @@ void Upstream::reconfigure(config::ServerEntry entry) {
 
 Task<Result<std::shared_ptr<Connection>>> Upstream::use() {
     auto const self = shared_from_this();
-    auto const give_up = base::Clock::now() + entry_.start_timeout + entry_.start_timeout;
+    auto const longest = start_limit(entry_, runner_ ? std::optional(Fetch::registry) : std::nullopt);
+    auto const give_up = base::Clock::now() + 2 * longest;
     for (;;) {
         if (retired_)
             co_return error(errc::unavailable, "server " + entry_.name + " was taken away or changed");

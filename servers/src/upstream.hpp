@@ -6,6 +6,7 @@
 #include "redact.hpp"
 #include "signal.hpp"
 #include <registry/registry.hpp>
+#include <servers/package_runner.hpp>
 
 #include <deque>
 #include <functional>
@@ -165,6 +166,8 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     Task<Result<bool>> wake();
     /// Ends what a client waits for.
     Task<void> cut(std::shared_ptr<Connection> connection);
+    /// Why an attempt failed; waits a moment for its last words. `cause`: why its program ended, "" when it did not.
+    Task<Complaint> complaint(std::shared_ptr<Connection> made, std::string& cause);
     Task<Status> start_once(std::shared_ptr<Connection>& made, std::optional<mcp::Era>& era,
                             std::string& degraded_by);
     Task<Status> connect(std::shared_ptr<Connection> connection, std::optional<mcp::Era> era);
@@ -199,6 +202,9 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     bool retired_ = false, cut_short_ = false;
     bool closing_ = false, known_ = false, learning_ = false, learn_once_more_ = false;
     std::optional<mcp::Era> era_;
+    std::optional<PackageRunner> runner_;  ///< what its command fetches
+    std::optional<Fetch> fetch_;           ///< and how, in the start that is under way; nothing when it does not
+    std::string advice_;                   ///< for the operator, of the last start, when that failed for it
     Offer offer_;
     std::vector<ShownTool> tools_;
     std::vector<HeldTool> held_;

@@ -71,7 +71,9 @@ Task<void> Upstream::login_again() {
 }
 
 std::string Upstream::next_step() const {
-    return login_ && life_.state() == State::needs_login ? login_->command() : std::string();
+    auto const state = life_.state();
+    if (login_ && state == State::needs_login) return login_->command();
+    return state == State::backing_off || state == State::failed ? advice_ : std::string();
 }
 
 }  // namespace servers

@@ -1,11 +1,13 @@
 #include "upstream.hpp"
 
 #include <base/ids.hpp>
+#include <base/timeout.hpp>
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 // From asleep to ready: the program, the client's opening, what it offers; or why not, for people.
 namespace servers {
@@ -18,16 +20,27 @@ using mcp::Json;
 constexpr base::milliseconds kListLimit{60'000};
 constexpr base::milliseconds kLeastLearning{5'000};
 
-/// Why a start failed, with what a person would try next.
-std::string with_hint(config::ServerEntry const& entry, std::string reason, Refusals const& refused) {
-    auto const name = entry.command.substr(entry.command.rfind('/') + 1);
-    bool const fetches = name == "npx" || name == "npm" || name == "uvx" || name == "uv" || name == "pipx";
-    if (fetches && entry.isolation == config::ServerEntry::Isolation::sandbox &&
-        entry.sandbox.allowed_domains.empty())
-        reason += "; " + name + " downloads packages, and this server has no network: name " +
-                  (name[0] == 'n' ? "registry.npmjs.org" : "pypi.org and files.pythonhosted.org") +
-                  " in sandbox.network.allowedDomains";
-    return reason + refused.hint();
+constexpr base::milliseconds kDownloadProbe{60'000};  // how long a silent server may be one that is still being fetched
+constexpr base::milliseconds kOnceMore{1'000};
+constexpr std::size_t kLastWords = 200;
+
+/// What it wrote in this attempt: we have the last word about each.
+std::vector<std::string> said_in(LogBuffer const& log) {
+    auto lines = log.tail(kLastWords);
+    auto const ours = std::find_if(lines.rbegin(), lines.rend(), [](auto const& line) { return line.starts_with("[berth] "); });
+    lines.erase(lines.begin(), ours.base());
+    return lines;
+}
+
+/// What refused destinations add to the advice; nothing when it speaks of them all.
+std::string rest_of(Refusals const& refused, std::vector<std::string> const& advised) {
+    auto const spoken_of = [&](Refusals::Destination const& one) {
+        return std::any_of(advised.begin(), advised.end(), [&](auto const& host) {
+            return one.host == host || one.host == host + ":443" || one.host == host + ":80";
+        });
+    };
+    auto const& all = refused.last();
+    return !all.empty() && std::all_of(all.begin(), all.end(), spoken_of) ? std::string() : refused.hint();
 }
 
 }  // namespace
@@ -67,19 +80,38 @@ Task<void> Upstream::start() {
 }
 
 Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
-    std::string degraded_by;
+    std::string degraded_by, cause;
     auto era = era_;
     ++starts;
     login_wanted_ = false;
+    advice_.clear();
     refusals_->clear();
+    fetch_ = runner_ ? std::optional(first_fetch(*runner_, entry_, known_)) : std::nullopt;
     around_.changed();
     auto const began = base::Clock::now();
+    log_->note("starting");
+    Complaint failed;
+    bool fetched_again = false, opened_again = false;
     auto status = co_await start_once(made, era, degraded_by);
-    if (!status && !cut_short_ && made && made->client && made->client->ended_on_probe()) {
-        // Some old servers leave when they are asked what they do not know.
+    while (!status && !cut_short_ && !retired_ && !login_wanted_) {
+        failed = co_await complaint(made, cause);
+        if (failed.certain) break;
+        auto const fetch = failed.fetching && !fetched_again ? next_fetch(*runner_, entry_, *fetch_, known_) : std::nullopt;
+        if (fetch) {
+            fetched_again = true;
+            fetch_ = fetch;
+            log_->note(failed.sentence + "; once more, " + (*fetch == Fetch::cache ? "from its own volume" : "from its registry"));
+        } else if (!failed.fetching && !opened_again && made && made->client && made->client->ended_on_probe()) {
+            // Some old servers leave when they are asked what they do not know.
+            opened_again = true;
+            era = mcp::Era::legacy;
+        } else {
+            break;
+        }
         co_await end(made);
         made.reset();
-        era = mcp::Era::legacy;
+        if (fetch) co_await base::sleep_for(kOnceMore);
+        if (cut_short_ || retired_) break;
         status = co_await start_once(made, era, degraded_by);
     }
     if (status && login_wanted_) status = error(errc::denied, "it asks for a login");
@@ -90,13 +122,15 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
         spdlog::warn("server {} asks for a login: {}", entry_.name, next_step());
     } else if (!status) {
         auto why = status.error().message();
-        if (made && made->program) {
-            auto cause = co_await made->program->cause();
-            if (!cause.empty()) why += " (" + cause + ")";
-        }
+        if (!cause.empty()) why += " (" + cause + ")";
+        if (!failed.sentence.empty()) why += "; " + failed.sentence;
+        bool const unfetched = runner_ && (failed.fetching || !known_);
+        if (unfetched) advice_ = redactor_.text(network_advice(*runner_, entry_));
+        if (!advice_.empty()) why += "; " + advice_;
+        why += rest_of(*refusals_, advice_.empty() ? std::vector<std::string>() : missing_hosts(*runner_, entry_));
         if (made) co_await end(made);
         era_.reset();
-        why = redactor_.text(with_hint(entry_, why, *refusals_));
+        why = redactor_.text(why);
         life_.start_failed(base::Clock::now(), why, random_part());
         log_->note("start failed: " + why);
         spdlog::warn("server {}: start failed: {}", entry_.name, why);
@@ -115,13 +149,27 @@ Task<void> Upstream::start_inside(std::shared_ptr<Connection>& made) {
     around_.changed();
 }
 
+Task<Complaint> Upstream::complaint(std::shared_ptr<Connection> made, std::string& cause) {
+    cause.clear();
+    if (made && made->program) cause = co_await made->program->cause();
+    Complaint out;
+    if (!own_roots()) co_return out;  // of a program on the host nothing but its words is known
+    auto const said = said_in(*log_);
+    auto const& box = entry_.sandbox;
+    out = missing_program(entry_, box.template_name.empty() ? around_.pad.default_template : box.template_name, said);
+    if (out.sentence.empty() && runner_ && !cause.empty()) out = complaint_of(*runner_, said);
+    co_return out;
+}
+
 Task<Status> Upstream::start_once(std::shared_ptr<Connection>& made, std::optional<mcp::Era>& era,
                                   std::string& degraded_by) {
     made = std::make_shared<Connection>(weak_from_this());
     if (entry_.kind == config::ServerEntry::Kind::stdio) {
         Result<std::unique_ptr<Program>> program = error(errc::internal, "");
+        std::map<std::string, std::string> settings;
+        if (runner_ && fetch_) settings = runner_environment(*runner_, *fetch_, entry_);
         if (entry_.isolation == config::ServerEntry::Isolation::sandbox)
-            program = co_await start_in_sandbox(around_.pad, entry_, log_, refusals_);
+            program = co_await start_in_sandbox(around_.pad, entry_, std::move(settings), log_, refusals_);
         else
             program = co_await start_on_host_insecurely(around_.pad, entry_, log_);
         if (!program) co_return program.error();
@@ -132,7 +180,7 @@ Task<Status> Upstream::start_once(std::shared_ptr<Connection>& made, std::option
     auto const began = base::Clock::now();
     auto connected = co_await connect(made, era);
     if (!connected) co_return connected;
-    auto const left = std::chrono::duration_cast<base::milliseconds>(began + entry_.start_timeout -
+    auto const left = std::chrono::duration_cast<base::milliseconds>(began + start_limit(entry_, fetch_) -
                                                                      base::Clock::now());
     auto learnt = co_await learn(made, std::max(left, kLeastLearning));
     if (!learnt) co_return error(errc::timed_out, "it did not list what it offers within its start time");
@@ -148,8 +196,9 @@ Task<Status> Upstream::connect(std::shared_ptr<Connection> connection, std::opti
                             {"sampling", Json::object()},
                             {"elicitation", {{"form", Json::object()}, {"url", Json::object()}}}};
     options.era = era;
-    options.open_limit = entry_.start_timeout;
-    options.probe_limit = std::min(options.probe_limit, entry_.start_timeout / 2);
+    options.open_limit = start_limit(entry_, fetch_);
+    bool const downloads = fetch_ == Fetch::registry && !known_;
+    options.probe_limit = std::min(downloads ? kDownloadProbe : options.probe_limit, options.open_limit / 2);
     options.request_limit = std::min(entry_.call_timeout, kListLimit);
     if (connection->program) {
         connection->client = std::make_unique<mcp::Client>(around_.io, connection->program->take_stream(),

@@ -83,6 +83,7 @@ struct ServerEntry {
     bool pin_tools = true;
 
     std::chrono::milliseconds start_timeout{60'000}, call_timeout{120'000};
+    bool start_timeout_said = false;  ///< by the entry itself
     std::chrono::milliseconds idle_timeout{600'000};  ///< 0 = never stopped
     bool hibernate = false;  ///< then: to disk with its memory, instead of being stopped
     bool start_on_demand = true;

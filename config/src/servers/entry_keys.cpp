@@ -36,6 +36,15 @@ Reader with_seconds(std::vector<std::string> seconds, std::int64_t min, std::int
     };
 }
 
+/// The same, and that the key was there.
+template <class Flag>
+Reader said(Reader reader, Flag flag) {
+    return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
+        reader(r, node, key);
+        flag(r.entry) = true;
+    };
+}
+
 template <class Field>
 Reader list_key(Field field) {
     return [=](EntryReader& r, JsonNode const& node, std::string const& key) {
@@ -175,8 +184,10 @@ void read_disabled(EntryReader& r, JsonNode const& node, std::string const& key)
 
 void read_timeout(EntryReader& r, JsonNode const& node, std::string const& key) {
     if (node.is(Kind::object)) {  // opencode: {startup, request}
-        if (auto const* v = node.find("startup"))
+        if (auto const* v = node.find("startup")) {
             r.entry.start_timeout = std::chrono::milliseconds(r.whole(*v, key + ".startup", 1000, kDay));
+            r.entry.start_timeout_said = true;
+        }
         if (auto const* v = node.find("request"))
             r.entry.call_timeout = std::chrono::milliseconds(r.whole(*v, key + ".request", 1000, kDay));
         return;
@@ -290,7 +301,8 @@ std::vector<EntryKey> make_entry_keys() {
          "{}",
          "Environment of the server. Beside it stand those of the template, PATH, HOME, USER, LOGNAME, SHELL, "
          "LANG, TERM, CHOKIDAR_USEPOLLING, CHOKIDAR_INTERVAL and WATCHPACK_POLLING, and with a network those "
-         "of its proxy (HTTP_PROXY, npm_config_proxy and the like). Nothing of berth's own is passed on.",
+         "of its proxy (HTTP_PROXY, npm_config_proxy and the like). Nothing of berth's own is passed on. "
+         "npx, uvx and their like are told in variables of theirs how to fetch, unless they are set here.",
          read_env},
         {"envFile", {}, "file", "", "Further variables, one NAME=value a line; `env` wins.", read_env_file},
         {"cwd", {}, "directory", "/workspace", "Where the program starts, inside.", text(BERTH_FIELD(cwd))},
@@ -458,8 +470,9 @@ std::vector<EntryKey> make_entry_keys() {
          {"connectionTimeout", "startup_timeout_sec"},
          "milliseconds",
          "60000",
-         "How long a start may take until the server has answered. startup_timeout_sec counts seconds.",
-         with_seconds({"startup_timeout_sec"}, 100, kDay, BERTH_FIELD(start_timeout))},
+         "How long a start may take until the server has answered; 180000 unless it is given where npx, uvx and their like may "
+         "have to download the server first. startup_timeout_sec counts seconds.",
+         said(with_seconds({"startup_timeout_sec"}, 100, kDay, BERTH_FIELD(start_timeout)), BERTH_FIELD(start_timeout_said))},
         {"callTimeoutMs",
          {"requestTimeout", "tool_timeout_sec"},
          "milliseconds",

@@ -4,6 +4,8 @@
 #include <base/json.hpp>
 #include <config/registry_server.hpp>
 #include <config/servers.hpp>
+#include <config/settings.hpp>
+#include <servers/package_runner.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -54,17 +56,39 @@ base::Result<std::set<std::string>> look_through(std::string const& other, std::
     return left_out;
 }
 
+/// Why the entry's program is not to be had in its sandbox, "" when it is, or that cannot be seen from here.
+std::string missing_in_template(Options const& o, config::ServerEntry const& entry) {
+    namespace fs = std::filesystem;
+    auto const settings = config::load_settings(o.config.empty() ? std::nullopt : std::optional(o.config));
+    if (!settings) return {};
+    auto const& name = entry.sandbox.template_name.empty() ? settings->default_template : entry.sandbox.template_name;
+    auto const root = fs::path(settings->templates_dir) / name / "rootfs";
+    std::error_code ec;
+    if (!fs::is_directory(root, ec)) return {};
+    // A link counts: where it leads is seen inside only.
+    auto const there = [&](std::string const& path) { return fs::exists(fs::symlink_status(root / path, ec)); };
+    auto const& command = entry.command;
+    if (command.starts_with('/')) {
+        auto const shown = [&](auto const& all) {
+            return std::any_of(all.begin(), all.end(), [&](auto const& path) { return command == path || command.starts_with(path + "/"); });
+        };
+        bool const own = command.starts_with("/workspace/") || command.starts_with("/home/agent/");
+        if (own || shown(entry.sandbox.allow_read) || shown(entry.sandbox.allow_write) || there(command.substr(1))) return {};
+        return servers::no_such_program(entry, name);
+    }
+    if (command.find('/') != command.npos) return {};
+    for (auto const* directory : {"usr/local/sbin/", "usr/local/bin/", "usr/sbin/", "usr/bin/", "sbin/", "bin/"})
+        if (there(directory + command)) return {};
+    return servers::no_such_program(entry, name);
+}
+
 /// What is well written and will not work all the same.
-std::vector<std::string> doubts(config::ServerEntry const& entry) {
+std::vector<std::string> doubts(Options const& o, config::ServerEntry const& entry) {
     std::vector<std::string> out;
     if (entry.kind != config::ServerEntry::Kind::stdio || entry.isolation != config::ServerEntry::Isolation::sandbox) return out;
-    auto const program = entry.command.substr(entry.command.rfind('/') + 1);
-    std::string const registry = program == "npx" || program == "npm"    ? "registry.npmjs.org"
-                                 : program == "uvx" || program == "pipx" ? "pypi.org and files.pythonhosted.org"
-                                                                         : "";
-    if (!registry.empty() && entry.sandbox.allowed_domains.empty())
-        out.push_back(program + " downloads packages, and it has no network: name " + registry +
-                      " in sandbox.network.allowedDomains");
+    if (auto missing = missing_in_template(o, entry); !missing.empty()) out.push_back(std::move(missing));
+    if (auto const runner = servers::package_runner(entry))
+        if (auto advice = servers::network_advice(*runner, entry); !advice.empty()) out.push_back(std::move(advice));
     auto const within = [](std::string const& path, std::string const& root) {
         return path == root || path.starts_with(root.ends_with('/') ? root : root + "/");
     };
@@ -97,6 +121,11 @@ int merge(Options const& o, std::string const& other, std::string const& name, b
     auto merged = config::merge_servers(ours, other, name, taken, skipped, *left_out);
     if (!merged) return fail(merged.error().message());
     for (auto const& server : skipped) say(server + ": already there, left as it is");
+    std::error_code ec;
+    auto const directory = std::filesystem::path(path).parent_path();
+    // Who imports first and serves then has no data directory yet; it is private, as berth makes it.
+    if (!taken.empty() && std::filesystem::create_directory(directory, ec))
+        std::filesystem::permissions(directory, std::filesystem::perms::owner_all, ec);
     if (!taken.empty())
         if (auto s = base::replace_file(path, *merged, 0600); !s) return fail(s.error().message());
     for (auto const& server : taken) say(server + ": added to " + path);
@@ -106,7 +135,7 @@ int merge(Options const& o, std::string const& other, std::string const& name, b
     for (auto const& entry : file->servers) {
         if (std::find(taken.begin(), taken.end(), entry.name) == taken.end()) continue;
         if (!entry.problem.empty()) say(entry.problem);
-        auto const found = doubts(entry);
+        auto const found = doubts(o, entry);
         for (auto const& doubt : found) say(entry.name + ": " + doubt);
         if (entry.problem.empty() && entry.kind == config::ServerEntry::Kind::stdio &&
             entry.sandbox.allowed_domains.empty() && found.empty())
@@ -126,7 +155,7 @@ int check(Options const& o) {
             continue;
         }
         for (auto const& note : entry.notes) say(note);
-        for (auto const& doubt : doubts(entry)) say(entry.name + ": " + doubt);
+        for (auto const& doubt : doubts(o, entry)) say(entry.name + ": " + doubt);
         char const* how = entry.disabled                                   ? "disabled"
                           : entry.kind != config::ServerEntry::Kind::stdio ? "remote"
                           : entry.isolation == config::ServerEntry::Isolation::sandbox

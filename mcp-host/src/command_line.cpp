@@ -21,8 +21,11 @@ std::vector<Command> const& commands() {
          "SIGTERM and Ctrl-C leave workspaces as they are for the next start; berth down ends everything.",
          {"--data", "--listen", "--config", "--servers"}},
         {"stdio", "serve one client on stdin and stdout", "berth stdio [OPTIONS]",
-         "What MCP clients start. It joins the server that runs on DIR. Where none runs and root asks, it starts one, which ends\n"
-         "with its last such client; --config and --servers are that one's.",
+         "What MCP clients start. It joins the server that runs on DIR; members of the group berth need no root for it. Where none\n"
+         "runs, root starts one with the first request: without a request nothing starts and no file is made. All such clients on\n"
+         "DIR share it, and it ends with the last of them; --config and --servers are that one's. Workspaces that they brought up\n"
+         "then sleep, with all that runs in them, or keep their files alone where the memory cannot be kept within 15 seconds.\n"
+         "Those that an earlier server left running go on running.",
          {"--data", "--config", "--servers"}},
         {"tool", "list the tools of the running server, or call one", "berth tool [NAME ['{json}']] [OPTIONS]",
          "Without a name it lists the tools of the running server, those of community servers among them. berth tool NAME --help\n"

@@ -67,6 +67,9 @@ sandbox::Options sandbox_options(EngineOptions const& o) {
     return out;
 }
 
+// The last client's `berth stdio` waits for the end for 30 s: time for this, and for what is then taken apart.
+constexpr base::milliseconds kClientsSleep{15'000};
+
 bool is_toolset(std::string_view name) {
     return std::find(config::kToolsets.begin(), config::kToolsets.end(), name) != config::kToolsets.end();
 }
@@ -262,18 +265,24 @@ Task<void> Engine::take_back() {
 
 Task<void> Engine::end_everything() {
     co_await take_back();
-    co_await stop(true);
+    co_await stop(Leaving::nothing);
 }
 
-Task<void> Engine::stop(bool stop_all) {
+Task<void> Engine::stop(Leaving leaving) {
     ready_ = false;
     if (mcp_) co_await mcp_->stop();
     co_await browser_->stop();
     previews_->stop();
     co_await servers_->stop();
-    co_await workspaces_->shut_down(stop_all);
-    co_await sandboxes_->stop(stop_all);
-    co_await volumes_->stop(stop_all);
+    bool const all = leaving == Leaving::nothing;
+    if (leaving == Leaving::what_was_found) {
+        co_await workspaces_->shut_down_after_clients(kClientsSleep);
+        co_await sandboxes_->stop_without_stock();
+    } else {
+        co_await workspaces_->shut_down(all);
+        co_await sandboxes_->stop(all);
+    }
+    co_await volumes_->stop(all);
     co_await records_->close();
 }
 

@@ -45,10 +45,12 @@ class Engine {
     enum class Filling { at_start, at_first_call };
     /// Takes back what runs, and opens the tools.
     Task<void> start(Filling filling = Filling::at_start);
-    /// Instead of `start`: takes back what runs, and ends it all as `stop(true)` does.
+    /// Instead of `start`: takes back what runs, and ends it all.
     Task<void> end_everything();
-    /// `stop_all` also ends the sandboxes; else they go on for the next server.
-    Task<void> stop(bool stop_all);
+    /// What a stop leaves: every sandbox, for the next server; of a server that was there for its clients alone, those that
+    /// it found running, while its own sleep; none.
+    enum class Leaving { everything, what_was_found, nothing };
+    Task<void> stop(Leaving leaving);
 
     mcp::Server& mcp() { return *mcp_; }
     base::Secret const& token() const { return token_; }

@@ -26,7 +26,7 @@ constexpr std::size_t kMaxToOut = 4096;
 
 /// Bytes on their way in one direction.
 struct Leg {
-    std::array<char, 64 * 1024> bytes;
+    std::array<char, kMaxFirst> bytes;
     std::size_t begin = 0, end = 0;
     bool open = true;  ///< the source may have more
     bool empty() const { return begin == end; }
@@ -35,6 +35,31 @@ struct Leg {
         begin += n;
         if (begin == end) begin = end = 0;
     }
+};
+
+/// SIGTERM and SIGINT as something to be read, for as long as it exists or the process does.
+class Endings {
+  public:
+    Endings() {
+        ::sigemptyset(&signals_);
+        ::sigaddset(&signals_, SIGTERM);
+        ::sigaddset(&signals_, SIGINT);
+        ::sigprocmask(SIG_BLOCK, &signals_, &before_);
+        fd_ = base::UniqueFd(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
+    }
+    Endings(Endings const&) = delete;
+    Endings& operator=(Endings const&) = delete;
+    ~Endings() {
+        // What was heeded is not to end the process once more.
+        signalfd_siginfo heeded;
+        while (fd_ && ::read(fd_.get(), &heeded, sizeof heeded) > 0) {}
+        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
+    base::UniqueFd const& fd() const { return fd_; }
+
+  private:
+    sigset_t signals_{}, before_{};
+    base::UniqueFd fd_;
 };
 
 bool retry() { return errno == EINTR || errno == EAGAIN; }
@@ -71,16 +96,31 @@ base::Result<base::UniqueFd> connect_stdio(std::string const& path) {
     return fd;
 }
 
-base::Status bridge(int in, int out, base::UniqueFd connection) {
-    sigset_t ending;
-    ::sigemptyset(&ending);
-    ::sigaddset(&ending, SIGTERM);
-    ::sigaddset(&ending, SIGINT);
-    ::sigprocmask(SIG_BLOCK, &ending, nullptr);
-    base::UniqueFd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
+base::Result<std::string> first_request(int in) {
+    Endings const endings;
+    if (!endings.fd()) return base::errno_error("signalfd");
+    std::string bytes(kMaxFirst, '\0');
+    for (;;) {
+        pollfd p[2] = {{in, POLLIN, 0}, {endings.fd().get(), POLLIN, 0}};
+        if (::poll(p, 2, -1) < 0 && errno != EINTR) return base::errno_error("poll");
+        if (p[1].revents) return std::string();
+        if (!p[0].revents) continue;
+        auto const n = ::read(in, bytes.data(), bytes.size());
+        if (n < 0 && retry()) continue;
+        if (n <= 0) return std::string();
+        auto const read = std::string_view(bytes).substr(0, static_cast<std::size_t>(n));
+        // Blank lines ask for nothing.
+        if (read.find_first_not_of(" \t\r\n") != read.npos) return std::string(read);
+    }
+}
+
+base::Status bridge(int in, int out, base::UniqueFd connection, std::string const& first) {
+    Endings const endings;
+    auto const& signals = endings.fd();
     if (!signals) return base::errno_error("signalfd");
 
     auto const up = std::make_unique<Leg>(), down = std::make_unique<Leg>();
+    up->end = first.copy(up->bytes.data(), up->bytes.size());
     bool finishing = false;  // the client is through: the end that the server now makes is the right one
     bool shut = false;
     base::Clock::time_point give_up{};

@@ -11,11 +11,17 @@ namespace host {
 /// group; errc::busy: a server that is ending, or full.
 base::Result<base::UniqueFd> connect_stdio(std::string const& socket_path);
 
-/// Carries bytes between `in`, `out` and the connection until the server closes it. The end of `in`, SIGTERM and SIGINT
+/// Waits for a request on `in`: what was read, from its first bytes on. "" when the input ended, or SIGTERM or SIGINT came, and
+/// nobody had asked for anything. Blocks.
+base::Result<std::string> first_request(int in);
+
+/// Carries bytes between `in`, `out` and the connection until the server closes it; `first` is what was read of `in`
+/// already, at most kMaxFirst bytes. The end of `in`, SIGTERM and SIGINT
 /// end our half; the server then finishes what it does and closes. Blocks; the file flags of `in` and `out`, which
 /// other processes share, are left alone. errc::timed_out: the server did not close within 30 s of the end;
 /// errc::unavailable: it closed before.
-base::Status bridge(int in, int out, base::UniqueFd connection);
+base::Status bridge(int in, int out, base::UniqueFd connection, std::string const& first = "");
+inline constexpr std::size_t kMaxFirst = 64 * 1024;
 
 /// What the server says first on each connection it will serve.
 inline constexpr char kStdioGreeting[] = "berth\n";

@@ -30,6 +30,7 @@ class Node : public std::enable_shared_from_this<Node> {
     base::Task<SweepReport> sweep();
     void start_filling();
     base::Task<void> stop(bool destroy_all);
+    base::Task<void> stop_without_stock();
     base::Task<void> wait_for_stock(int ready, base::milliseconds limit);
     std::map<std::string, Sandboxes::Stock> stock() const;
     void let_go();                               ///< the handle goes away: sandboxes run on, DIR is free for the next server
@@ -92,6 +93,8 @@ class Node : public std::enable_shared_from_this<Node> {
     RuntimePtr const& runtime_of(RuntimeKind kind) const { return kind == RuntimeKind::gvisor ? gvisor_ : native_; }
     base::Result<Taken> hand_out(LivePtr, bool warm);
     void discard(LivePtr);
+    base::Task<void> wind_up();                  ///< no more is begun; until what was has come to its end
+    base::Task<void> destroy_these(std::vector<LivePtr>);
     bool reusable(SlotRecord const&, Slot const&);
     base::Task<void> destroy_one(LivePtr);
     base::Status clear(std::string const& id) const;         ///< dismantles by name; blocks

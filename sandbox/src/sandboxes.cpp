@@ -49,6 +49,7 @@ class SandboxesHandle final : public Sandboxes {
     base::Task<SweepReport> sweep() override { return node_->sweep(); }
     void start_filling() override { node_->start_filling(); }
     base::Task<void> stop(bool destroy_all) override { return node_->stop(destroy_all); }
+    base::Task<void> stop_without_stock() override { return node_->stop_without_stock(); }
     std::map<std::string, Stock> stock() const override { return node_->stock(); }
     int running() const override { return node_->running(); }
     std::uint64_t boots() const override { return node_->boots(); }
@@ -314,8 +315,7 @@ base::Task<SweepReport> Node::sweep() {
     co_return report;
 }
 
-base::Task<void> Node::stop(bool destroy_all) {
-    auto const self = shared_from_this();
+base::Task<void> Node::wind_up() {
     filling_ = false;
     stopping_ = true;
     pump_timer_.cancel();
@@ -337,23 +337,42 @@ base::Task<void> Node::stop(bool destroy_all) {
         return n + restoring_;
     };
     while (booting() > 0 && base::Clock::now() < end) co_await base::sleep_for(base::milliseconds(10));
-    if (!destroy_all) {
-        for (auto& shelf : shelves_)
-            for (auto* stock : {&shelf.awake, &shelf.frozen})
-                for (auto& live : *stock) (void)live->freeze();
-        co_return;
-    }
-    // All at once: the blocking pool's size bounds how many are taken apart together.
-    std::vector<LivePtr> all;
-    for (auto const& [id, live] : live_) all.push_back(live);
-    for (auto const& live : all) discard(live);
-    for (auto const& live : all) {
+}
+
+// All at once: the blocking pool's size bounds how many are taken apart together. With the last sandbox goes what held them.
+base::Task<void> Node::destroy_these(std::vector<LivePtr> these) {
+    for (auto const& live : these) discard(live);
+    for (auto const& live : these) {
         auto done = co_await live->destroy();
         if (!done) trouble(done.error().message());
     }
     if (!live_.empty()) co_return;
     (void)base::sys::umount(slots_, 0);
     tree_.remove();
+}
+
+base::Task<void> Node::stop_without_stock() {
+    auto const self = shared_from_this();
+    co_await wind_up();
+    std::vector<LivePtr> stocked;
+    for (auto const& shelf : shelves_)
+        for (auto const* stock : {&shelf.awake, &shelf.frozen, &shelf.blank})
+            stocked.insert(stocked.end(), stock->begin(), stock->end());
+    co_await destroy_these(std::move(stocked));
+}
+
+base::Task<void> Node::stop(bool destroy_all) {
+    auto const self = shared_from_this();
+    co_await wind_up();
+    if (!destroy_all) {
+        for (auto& shelf : shelves_)
+            for (auto* stock : {&shelf.awake, &shelf.frozen})
+                for (auto& live : *stock) (void)live->freeze();
+        co_return;
+    }
+    std::vector<LivePtr> all;
+    for (auto const& [id, live] : live_) all.push_back(live);
+    co_await destroy_these(std::move(all));
 }
 
 void Node::let_go() {

@@ -64,7 +64,7 @@ struct Workspaces::Impl {
 
     // sleeping.cpp, waking.cpp: memory to disk and back
     Task<Result<Slept>> hibernate(Ptr w, HibernateRequest request);
-    Task<Status> checkpoint(Ptr w, Slept* slept);
+    Task<Status> checkpoint(Ptr w, Slept* slept, base::milliseconds limit);
     Task<void> put_away(Ptr w);
     Task<void> see_off(Ptr w);  ///< until nothing of a sandbox that sleeps holds the files
     /// An error means that the image is as good as before. With `unusable` it can never be loaded, and the
@@ -138,6 +138,11 @@ struct Workspaces::Impl {
     Task<void> let_files_rest(Ptr w);  ///< unmounts what nobody has used since its workspace went to sleep
     IdleFacts idle_facts(Workspace const&) const;
 
+    // leaving.cpp
+    Task<void> leave(std::vector<Ptr>* all, base::Clock::time_point end);  ///< takes from `all` until none is left
+    Task<void> leave_one(Ptr w, base::Clock::time_point end);
+    Task<void> let_rest(Ptr w);
+
     // room.cpp
     Task<Status> make_room(std::uint64_t bytes, bool slot);
     /// Every slot was taken; true when it is worth asking again. Its memory is counted as arriving.
@@ -196,6 +201,8 @@ struct Workspaces::Impl {
 inline constexpr base::milliseconds kMountKept{30'000};
 /// What a start from the files alone lacks, for people.
 inline constexpr char const* kAllMemory = "memory and everything that ran";
+/// How long writing a memory image may take.
+inline constexpr base::milliseconds kSaveLimit{120'000};
 /// Memory that a booted sandbox takes at first.
 inline constexpr std::uint64_t kNewSandbox = 32ull << 20;
 

@@ -71,6 +71,7 @@ Task<void> Workspaces::Impl::recover_one(Ptr w, RecoveryReport* report) {
     registry::ImageChange change;
     if (way.adopt && back) {
         ++report->adopted;
+        w->found = w->sandbox;
         w->state = State::running;
         w->memory_bytes = kNewSandbox;
         after.state = recorded(State::running);

@@ -13,7 +13,6 @@
 namespace workspace {
 namespace {
 
-constexpr base::milliseconds kSaveLimit{120'000};
 // A sleep that was refused is not tried again before, unless someone asks for it.
 constexpr base::milliseconds kRefusedFor{60'000};
 constexpr base::milliseconds kNeverWill{24 * 3'600'000};
@@ -57,7 +56,7 @@ Task<Result<Slept>> Workspaces::Impl::hibernate(Ptr w, HibernateRequest request)
         if (!w->sandbox || !w->sandbox->alive())
             co_return base::error(base::errc::unavailable,
                                   "the workspace's sandbox has just ended; call again");
-        auto done = co_await checkpoint(w, &slept);
+        auto done = co_await checkpoint(w, &slept, kSaveLimit);
         if (!done) {
             ++counts.refused;
             w->sleep_again = base::Clock::now() + (is(done.error(), sandbox::image_errc::unsupported) ? kNeverWill : kRefusedFor);
@@ -75,7 +74,7 @@ Task<Result<Slept>> Workspaces::Impl::hibernate(Ptr w, HibernateRequest request)
     co_return slept;
 }
 
-Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
+Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept, base::milliseconds limit) {
     using namespace asio::experimental::awaitable_operators;
     auto last = base::Clock::now();
     auto const lap = [&](char const* name) {
@@ -146,7 +145,7 @@ Task<Status> Workspaces::Impl::checkpoint(Ptr w, Slept* slept) {
         auto const first_of_save = slept->phases.size();
         lap("begin");
         sandbox::Keep const keeper = keep;
-        auto saving = sandbox->checkpoint(draft->directory, kSaveLimit, keeper);
+        auto saving = sandbox->checkpoint(draft->directory, limit, keeper);
         auto saved = co_await std::move(saving);
         if (saved) {
             slept->dropped = w->lost_asleep = saved->dropped;

@@ -48,6 +48,7 @@ class Workspace {
     Settings settings;
     State state = State::stopped;
     std::shared_ptr<sandbox::Sandbox> sandbox;  ///< while it is awake, and on the way there and back
+    std::weak_ptr<sandbox::Sandbox> found;      ///< what an earlier server had left running
     std::shared_ptr<sandbox::Sandbox>
         leaving;  ///< one that sleeps, while its slot still holds a mount of the files
     std::shared_ptr<sandbox::EgressPolicy const> policy;

@@ -11,8 +11,8 @@ namespace host {
 int serve(Options const&, config::Settings);
 /// What an on-demand server says last on its stdout, before it turns to its log file.
 inline constexpr char kServerReady[] = "ready\n", kServerBusy[] = "busy\n";
-/// One client on stdin and stdout: a bridge to the server of the data directory. Where none runs, root starts one,
-/// which ends with its last client.
+/// One client on stdin and stdout: a bridge to the server of the data directory. Where none runs, root starts one with the
+/// first request, which ends with its last client.
 int stdio(Options const&);
 /// Lists the tools of the running server, says what one takes (--help), or calls it.
 int tool(Options const&);

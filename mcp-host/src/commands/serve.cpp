@@ -84,18 +84,20 @@ int serve(Options const& o, config::Settings settings) {
     std::unique_ptr<http::Server> server;
     std::unique_ptr<StdioSocket> clients;
     bool stopping = false;
-    std::function<void(bool)> shut_down = [&](bool all) {
+    auto const end = [&](Engine::Leaving leaving) {
         if (std::exchange(stopping, true)) return;
         signals.cancel();
         if (clients) clients->close();
         auto stop = [](Engine& e, http::Server* s, asio::io_context& context,
-                       bool everything) -> base::Task<void> {
+                       Engine::Leaving what) -> base::Task<void> {
             if (s) co_await s->stop(base::milliseconds(1'000));
-            co_await e.stop(everything);
+            co_await e.stop(what);
             context.stop();
         };
-        asio::co_spawn(io, stop(*engine, server.get(), io, all), asio::detached);
+        asio::co_spawn(io, stop(*engine, server.get(), io, leaving), asio::detached);
     };
+    using Leaving = Engine::Leaving;
+    auto const shut_down = [&](bool all) { end(all ? Leaving::nothing : Leaving::everything); };
     auto run = [&]() -> base::Task<void> {
         co_await engine->start(o.on_demand ? Engine::Filling::at_first_call : Engine::Filling::at_start);
         http::GateOptions gate;
@@ -140,7 +142,7 @@ int serve(Options const& o, config::Settings settings) {
         StdioSocket::Options stdio;
         stdio.path = data + "/stdio.sock";
         stdio.group = members ? "berth" : "";
-        if (o.on_demand) stdio.on_deserted = [&] { shut_down(true); };
+        if (o.on_demand) stdio.on_deserted = [&] { end(Leaving::what_was_found); };
         clients = std::make_unique<StdioSocket>(io, serve_client, std::move(stdio));
         must(clients->open());
         if (o.on_demand) {

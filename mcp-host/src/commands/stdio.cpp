@@ -17,7 +17,7 @@ using base::errc;
 using base::error;
 
 // A server that ends has this long to let go of the directory.
-constexpr base::milliseconds kPredecessorEnds{15'000};
+constexpr base::milliseconds kPredecessorEnds{30'000};
 constexpr base::milliseconds kStartLimit{30'000};
 
 /// Starts a server for our kind only: `berth serve --on-demand`. Returns once it listens; errc::busy when another
@@ -64,11 +64,12 @@ base::Status start_server(Options const& o) {
 
 int stdio(Options const& o) {
     auto const socket = std::filesystem::absolute(o.data).string() + "/stdio.sock";
-    auto const give_up = base::Clock::now() + kPredecessorEnds;
+    auto give_up = base::Clock::now() + kPredecessorEnds;
+    std::string first;  // what the client has said before there was a server
     for (;;) {
         auto connection = connect_stdio(socket);
         if (connection) {
-            auto done = bridge(STDIN_FILENO, STDOUT_FILENO, std::move(*connection));
+            auto done = bridge(STDIN_FILENO, STDOUT_FILENO, std::move(*connection), first);
             return done ? 0 : fail(done.error().message());
         }
         bool const absent = base::is(connection.error(), errc::not_found);
@@ -78,6 +79,18 @@ int stdio(Options const& o) {
             return fail(absent ? "no server runs on " + o.data + ": start one with sudo berth serve"
                                : "the server on " + o.data +
                                      " is for members of the group berth: sudo usermod -aG berth $USER, then log in again");
+        if (absent && first.empty()) {
+            // A client that is started to be looked at, and asks for nothing, leaves no trace. What can be known to be wrong
+            // is told before it asks.
+            if (auto settings = config::load_settings(o.config.empty() ? std::nullopt : std::optional(o.config)); !settings)
+                return fail(settings.error().message());
+            auto asked = first_request(STDIN_FILENO);
+            if (!asked) return fail(asked.error().message());
+            if (asked->empty()) return 0;
+            first = std::move(*asked);
+            give_up = base::Clock::now() + kPredecessorEnds;
+            continue;  // somebody else may have started one meanwhile
+        }
         if (absent) {
             auto started = start_server(o);
             if (started) continue;

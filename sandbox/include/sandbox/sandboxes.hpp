@@ -102,6 +102,8 @@ class Sandboxes {
     virtual void start_filling() = 0;
     /// Stops filling. `destroy_all` also ends every sandbox, claimed or not (`berth down`, an in-process engine).
     virtual base::Task<void> stop(bool destroy_all) = 0;
+    /// Stops filling and ends the stock; what was claimed goes on for the next server.
+    virtual base::Task<void> stop_without_stock() = 0;
 
     struct Stock {
         int ready = 0, target = 0, booting = 0, blank = 0;

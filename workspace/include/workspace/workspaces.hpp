@@ -283,6 +283,9 @@ class Workspaces {
     asio::any_io_executor executor() const;
     /// Ends the policy loops; sandboxes stay for the next server, unless `stop_all`.
     Task<void> shut_down(bool stop_all);
+    /// Likewise, for a server that ends with its clients. What `recover` found running goes on running; what was brought up
+    /// since goes to sleep with its memory, and what cannot within `limit` keeps its files alone.
+    Task<void> shut_down_after_clients(base::milliseconds limit);
 
   private:
     struct Impl;

@@ -20,6 +20,9 @@ using base::Task;
 constexpr base::milliseconds kHeadLimit{15'000};
 constexpr base::milliseconds kAnswerLimit{10'000};    // for a guest that does not read its refusal
 
+// Of the answer to CONNECT most programs show this line alone.
+constexpr char const* kNotAllowed = "403 Host not in the allow-list";
+
 // Everything up to the empty line, and what came with it.
 Task<Result<std::string>> read_head(base::ByteStream& stream) {
     std::string head;
@@ -142,7 +145,7 @@ Task<void> EgressProxy::Impl::serve(std::shared_ptr<Impl> self, std::shared_ptr<
         EgressPolicy const none;
         auto sentence = not_allowed(*request, c->policy ? *c->policy : none);
         self->record(*c, *request, false, "not in the allow-list");
-        co_await answer(stream, "403 Forbidden", std::move(sentence));
+        co_await answer(stream, kNotAllowed, std::move(sentence));
         co_return;
     }
     c->host = request->host;

@@ -35,20 +35,25 @@ async function freePort() {
     return port;
 }
 
-/** The command on a machine that does not have these files: in a mount namespace of its own, where each is /dev/null, which is no program. */
-export function without(hidden, command) {
-    if (hidden.length === 0) return command;
-    const hide = 'for file in $0; do mount --bind /dev/null "$file" || exit 1; done; exec "$@"';
-    return ['unshare', '--mount', 'sh', '-c', hide, hidden.join(' '), ...command];
+/** The command on a machine where other files stand in place of some: `over` gives the file by path. In a mount namespace of its own. */
+export function elsewhere(over, command) {
+    const places = Object.entries(over);
+    if (places.length === 0) return command;
+    const put = 'for n in $(seq "$0"); do mount --bind "$2" "$1" || exit 1; shift 2; done; exec "$@"';
+    return ['unshare', '--mount', 'sh', '-c', put, `${places.length}`, ...places.flat(), ...command];
 }
+
+/** The command on a machine that does not have these files: each is /dev/null, which is no program. */
+export const without = (hidden, command) => elsewhere(Object.fromEntries(hidden.map((file) => [file, '/dev/null'])), command);
 
 export class Berth {
     /** Resolves once the server says that it is ready. `config` is more of berth.yaml than the small stock,
-     *  `servers` what its servers.json holds, `machine` what is odd about where it runs: files that are `hidden` from it, its `umask`. */
+     *  `servers` what its servers.json holds, `machine` what is odd about where it runs: files that are `hidden` from it,
+     *  others that stand `over` its own, its `umask`. */
     static async start(config = '', servers = undefined, machine = {}) {
         const berth = new Berth();
         berth.config = config;
-        berth.machine = { hidden: [], ...machine };
+        berth.machine = { hidden: [], over: {}, ...machine };
         berth.directory = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
         berth.data = join(berth.directory, 'data');
         berth.port = await freePort();
@@ -95,8 +100,8 @@ export class Berth {
     /** Starts the server process; it may not be ready for a while. */
     async launch() {
         writeFileSync(this.configFile, `${stocks[runtime]}${this.config}`);
-        const { hidden, umask } = this.machine;
-        const [program, ...args] = without(hidden,
+        const { hidden, over, umask } = this.machine;
+        const [program, ...args] = elsewhere({ ...Object.fromEntries(hidden.map((file) => [file, '/dev/null'])), ...over },
             [binary, 'serve', '--data', this.data, '--listen', `127.0.0.1:${this.port}`, '--config', this.configFile]);
         const ours = umask === undefined ? undefined : process.umask(umask);    // a child has its parent's
         this.process = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });

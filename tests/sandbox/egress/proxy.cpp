@@ -147,7 +147,7 @@ TEST_CASE("the egress proxy") {
         World w;
         auto const wire = w.open({"*.npmjs.org", "example.com:8080"}, "CONNECT pypi.org:443 HTTP/1.1\r\n\r\n");
         w.wait_closed(wire);
-        CHECK(wire->to_program.starts_with("HTTP/1.1 403 Forbidden\r\n"));
+        CHECK(wire->to_program.starts_with("HTTP/1.1 403 Host not in the allow-list\r\n"));
         CHECK(contains(wire->to_program, "\r\n\r\npypi.org is not in this workspace's allow-list (allowed: *.npmjs.org, "
                                          "example.com:8080). Ask for it in network.allow of workspace_create.\n"));
         REQUIRE(w.records.size() == 1);

@@ -82,6 +82,8 @@ export class Ledger {
         const id = this.#pick(ids);
         const paths = [...this.workspaces.get(id).files.keys()];
         const roll = this.random();
+        // Before everything else, a sixth of the calls: what moves memory and whole workspaces.
+        if (this.random() < 0.16) return this.#move_memory(id, ids, paths);
         if (roll < 0.08) return ids.length < 3 ? this.#create() : this.#delete(id);
         if (roll < 0.10) return this.#delete(id);
         if (roll < 0.20) return this.#run(id);
@@ -94,6 +96,18 @@ export class Ledger {
         if (roll < 0.88) return this.#move(id, path);
         if (roll < 0.92) return this.#copy(id, path);
         return paths.length > 6 ? this.#remove(id, path) : this.#read(id, path);
+    }
+
+    #move_memory(id, ids, paths) {
+        const roll = this.random();
+        const names = [...this.workspaces.get(id).snapshots.keys()];
+        if (roll < 0.25) return this.#hibernate(id);
+        if (roll < 0.40) return this.#wake(id);
+        if (roll < 0.55) return names.length < 2 ? this.#snapshot(id) : this.#deleteSnapshot(id, this.#pick(names));
+        if (roll < 0.65 && names.length > 0) return this.#restore(id, this.#pick(names));
+        if (roll < 0.75 && ids.length < 3) return this.#fork(id);
+        if (roll < 0.88 || paths.length === 0) return this.#upload(id, paths.length > 0 && this.random() < 0.5 ? this.#pick(paths) : this.#name('sent'));
+        return this.#download(id, this.#pick(paths));
     }
 
     /** Sends a change. `unknown` is kept as pending while there is no answer, `done` enters it. */
@@ -113,7 +127,7 @@ export class Ledger {
         if (this.random() < 0.2) args.limits = { disk: '40MiB' };       // none of these in stock
         const enter = (made) => {
             assert.ok(!this.deleted.has(made.workspace_id), 'a deleted workspace came back');
-            this.workspaces.set(made.workspace_id, { args, files: new Map(Object.entries(files)), processes: new Map() });
+            this.workspaces.set(made.workspace_id, { args, files: new Map(Object.entries(files)), processes: new Map(), snapshots: new Map() });
         };
         // The same key again gives the one that there is, whole, or makes it.
         return this.#change('create', 'workspace_create', args,
@@ -229,6 +243,105 @@ export class Ledger {
             ({ process_id }) => this.workspaces.get(id).processes.set(process_id, { output, code: count }));
     }
 
+    // A workspace may have gone to sleep or not; its files, its commands and their output are the same either way. Where memory cannot
+    // be kept the refusal says so, and is no change.
+    async #hibernate(id) {
+        this.pending = async () => {};
+        const { failed, text } = await this.#call('workspace_hibernate', { workspace_id: id });
+        this.pending = undefined;
+        assert.ok(!failed || /cannot keep its memory here/.test(text), `workspace_hibernate: ${text}`);
+        this.counts[failed ? 'hibernate refused' : 'hibernate'] = (this.counts[failed ? 'hibernate refused' : 'hibernate'] ?? 0) + 1;
+    }
+
+    #wake(id) { return this.#change('wake', 'workspace_wake', { workspace_id: id }, async () => {}, () => {}); }
+
+    async #snapshotNames(id) {
+        return (await this.#good('snapshot_list', { workspace_id: id })).snapshots.map((one) => one.name);
+    }
+
+    #snapshot(id) {
+        const name = this.#name('kept');
+        const { files, snapshots } = this.workspaces.get(id);
+        const enter = () => snapshots.set(name, new Map(files));
+        return this.#change('snapshot', 'workspace_snapshot', { workspace_id: id, name },
+            async () => { if ((await this.#snapshotNames(id)).includes(name)) enter(); }, enter);
+    }
+
+    #deleteSnapshot(id, name) {
+        const { snapshots } = this.workspaces.get(id);
+        const gone = () => snapshots.delete(name);
+        return this.#change('delete snapshot', 'snapshot_delete', { workspace_id: id, snapshot: name },
+            async () => { if (!(await this.#snapshotNames(id)).includes(name)) gone(); }, gone);
+    }
+
+    // All files of the one moment or all of the other, never some of each.
+    #restore(id, name) {
+        const workspace = this.workspaces.get(id);
+        const then = workspace.snapshots.get(name);
+        const restored = () => {
+            workspace.files = new Map(then);
+            workspace.processes.clear();        // what they had written at that time was not noted
+        };
+        return this.#change('restore', 'workspace_restore', { workspace_id: id, snapshot: name }, async () => {
+            const differing = [...new Set([...workspace.files.keys(), ...then.keys()])]
+                .filter((path) => workspace.files.get(path) !== then.get(path));
+            const found = [];
+            for (const path of differing) {
+                const [now, before] = [workspace.files.get(path) ?? absent, then.get(path) ?? absent];
+                found.push(await this.#contentsOf(id, path, [now, before]) === before);
+            }
+            assert.equal(new Set(found).size <= 1, true, `${id} is half at ${name}: ${differing.map((path, i) => `${path} ${found[i]}`)}`);
+            // Its commands may be those of that moment even where no file tells.
+            if (found.length === 0 || found[0]) restored();
+        }, restored);
+    }
+
+    #fork(id) {
+        const names = [this.#name('fork'), this.#name('fork')].slice(0, 1 + Math.floor(this.random() * 2));
+        const files = new Map(this.workspaces.get(id).files);
+        const enter = (ids) => {
+            for (const fork of ids) this.workspaces.set(fork, { args: {}, files: new Map(files), processes: new Map(), snapshots: new Map() });
+        };
+        return this.#change('fork', 'workspace_fork', { workspace_id: id, count: names.length, names }, async () => {
+            const made = (await this.#good('workspace_list', { limit: 200 })).workspaces.filter((one) => names.includes(one.name));
+            assert.ok([0, names.length].includes(made.length), `${made.length} of ${names.length} forks of ${id}`);
+            enter(made.map((one) => one.workspace_id));
+        }, ({ workspaces }) => enter(workspaces.map((one) => one.workspace_id)));
+    }
+
+    /** One request on a signed link. */
+    async #transfer(id, path, direction, body) {
+        const { url } = await this.#good('get_transfer_url', { workspace_id: id, path, direction });
+        try {
+            const answer = await fetch(url, body === undefined ? {} : { method: 'PUT', body });
+            return { status: answer.status, text: await answer.text() };
+        } catch (error) {
+            throw new Unanswered(`${direction}: ${error.message}`);
+        }
+    }
+
+    async #upload(id, path) {
+        const { files } = this.workspaces.get(id);
+        const old = files.get(path) ?? absent;
+        const content = this.#contents();
+        this.pending = () => this.#settle(id, path, [old, content]);
+        const { status, text } = await this.#transfer(id, path, 'upload', content);
+        assert.ok(status === 201 || status === 200, `upload of ${path}: ${status} ${text}`);
+        this.pending = undefined;
+        this.counts.upload = (this.counts.upload ?? 0) + 1;
+        files.set(path, content);
+    }
+
+    async #download(id, path) {
+        const { status, text } = await this.#transfer(id, path, 'download');
+        assert.equal(status, 200, `download of ${path}: ${text}`);
+        assert.equal(text, this.workspaces.get(id).files.get(path), `${path} in ${id}`);
+        this.counts.download = (this.counts.download ?? 0) + 1;
+    }
+
+    /** How many snapshots it has. */
+    get snapshots() { return [...this.workspaces.values()].reduce((sum, one) => sum + one.snapshots.size, 0); }
+
     /** After a restart: everything acknowledged is there, everything deleted is not, and the last call is settled. */
     async check() {
         const settle = this.pending;
@@ -239,6 +352,7 @@ export class Ledger {
         for (const [id, workspace] of this.workspaces) {
             assert.ok(listed.includes(id), `${id} is lost`);
             for (const [path, contents] of workspace.files) await this.#contentsOf(id, path, [contents]);
+            assert.deepEqual((await this.#snapshotNames(id)).sort(), [...workspace.snapshots.keys()].sort(), `snapshots of ${id}`);
             for (const [process_id, expected] of workspace.processes) await this.#checkProcess(id, process_id, expected);
         }
         return [...this.workspaces.keys()];

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { randomFrom } from './lib/ledger.mjs';
 import { processes, unaccounted } from './lib/remains.mjs';
-import { Sleeper, killServerAsleep, metrics, pause, until } from './lib/sleeper.mjs';
+import { Sleeper, imageFiles, killServerAsleep, metrics, pause, until } from './lib/sleeper.mjs';
 import { suite } from './lib/suite.mjs';
 
 const faults = Number(process.env.FAULTS ?? 4);
@@ -70,12 +70,13 @@ suite((berth) => {
         writeSync(file, byte, 0, 1, at);
         closeSync(file);
     };
+    const pages = (dir) => join(dir, imageFiles(dir).pages);
     const damages = {
-        'flipped in its pages': [(dir) => flip(join(dir, 'pages.img'), Math.floor(random() * statSync(join(dir, 'pages.img')).size)), /^damaged: /],
-        'flipped in its state': [(dir) => flip(join(dir, 'checkpoint.img'), 100), /^damaged: /],
+        'flipped in its pages': [(dir) => flip(pages(dir), Math.floor(random() * statSync(pages(dir)).size)), /^damaged: /],
+        'flipped in its state': [(dir) => flip(join(dir, imageFiles(dir).state), 100), /^damaged: /],
         'flipped in its manifest': [(dir) => flip(join(dir, 'manifest.json'), 50), /^damaged: /],
-        'cut': [(dir) => truncateSync(join(dir, 'pages.img'), 4096), /^damaged: /],
-        'without one of its files': [(dir) => rmSync(join(dir, 'pages_meta.img')), /^damaged: /],
+        'cut': [(dir) => truncateSync(pages(dir), 4096), /^damaged: /],
+        'without one of its files': [(dir) => rmSync(join(dir, imageFiles(dir).index)), /^damaged: /],
         'gone': [(dir) => rmSync(dir, { recursive: true }), /^missing: /],
     };
     for (const [what, [spoil, reason]] of Object.entries(damages)) {

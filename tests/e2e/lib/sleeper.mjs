@@ -1,5 +1,7 @@
 // What a hibernation test keeps asking for: calls that must succeed, lines of a process, states and metrics.
 import assert from 'node:assert/strict';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { HttpClient } from './wire.mjs';
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -102,6 +104,15 @@ class Talk {
         assert.ok(!sent.failed, sent.text);
         return this.hear(pattern);
     }
+}
+
+/** Names of files of a memory image, by what is in them: gVisor's, or CRIU's, which has a set of them for each process. */
+export function imageFiles(directory) {
+    const names = readdirSync(directory);
+    if (names.includes('checkpoint.img')) return { pages: 'pages.img', state: 'checkpoint.img', index: 'pages_meta.img' };
+    const size = (name) => statSync(join(directory, name)).size;
+    const [pages] = names.filter((name) => /^pages-\d+\.img$/.test(name)).sort((a, b) => size(b) - size(a));
+    return { pages, state: 'core-1.img', index: 'pagemap-1.img' };
 }
 
 /** Kills the server `faults` times in the midst of a sleep and of a wake; `count` asserts that the memory is what it was. Gives how often

@@ -82,8 +82,8 @@ export class Ledger {
         const id = this.#pick(ids);
         const paths = [...this.workspaces.get(id).files.keys()];
         const roll = this.random();
-        // Before everything else, a sixth of the calls: what moves memory and whole workspaces.
-        if (this.random() < 0.16) return this.#move_memory(id, ids, paths);
+        // Before everything else, a fifth of the calls: what moves memory and whole workspaces.
+        if (this.random() < 0.2) return this.#move_memory(id, ids, paths);
         if (roll < 0.08) return ids.length < 3 ? this.#create() : this.#delete(id);
         if (roll < 0.10) return this.#delete(id);
         if (roll < 0.20) return this.#run(id);
@@ -103,10 +103,10 @@ export class Ledger {
         const names = [...this.workspaces.get(id).snapshots.keys()];
         if (roll < 0.25) return this.#hibernate(id);
         if (roll < 0.40) return this.#wake(id);
-        if (roll < 0.55) return names.length < 2 ? this.#snapshot(id) : this.#deleteSnapshot(id, this.#pick(names));
-        if (roll < 0.65 && names.length > 0) return this.#restore(id, this.#pick(names));
-        if (roll < 0.75 && ids.length < 3) return this.#fork(id);
-        if (roll < 0.88 || paths.length === 0) return this.#upload(id, paths.length > 0 && this.random() < 0.5 ? this.#pick(paths) : this.#name('sent'));
+        if (roll < 0.57) return names.length < 2 ? this.#snapshot(id) : this.#deleteSnapshot(id, this.#pick(names));
+        if (roll < 0.75 && names.length > 0) return this.#restore(id, this.#pick(names));
+        if (roll < 0.83 && ids.length < 3) return this.#fork(id);
+        if (roll < 0.92 || paths.length === 0) return this.#upload(id, paths.length > 0 && this.random() < 0.5 ? this.#pick(paths) : this.#name('sent'));
         return this.#download(id, this.#pick(paths));
     }
 

@@ -98,7 +98,11 @@ base::Status enable(std::string const& directory) {
 base::Result<CgroupTree> CgroupTree::prepare(std::string const& directory) {
     auto mountinfo = base::read_file("/proc/self/mountinfo", 4 << 20);
     if (!mountinfo) return mountinfo.error();
-    auto const h = find_hierarchies(*mountinfo);
+    return prepare_in(*mountinfo, directory);
+}
+
+base::Result<CgroupTree> CgroupTree::prepare_in(std::string const& mountinfo, std::string const& directory) {
+    auto const h = find_hierarchies(mountinfo);
     std::string const group = "/berth-" + base::sha256_hex(directory).substr(0, 12);
     CgroupTree tree;
     if (!h.memory.empty() && !h.pids.empty()) {

@@ -22,6 +22,8 @@ struct CgroupTree {
 
     /// Finds them and makes our groups. errc::unavailable names what is missing.
     static base::Result<CgroupTree> prepare(std::string const& directory);
+    /// Likewise, where /proc/self/mountinfo reads as `mountinfo`.
+    static base::Result<CgroupTree> prepare_in(std::string const& mountinfo, std::string const& directory);
     std::vector<std::string> parents() const;           ///< each once
     std::set<std::string> children() const;             ///< names of the slots that have a group
     void remove() const;                                ///< our groups, where they are empty

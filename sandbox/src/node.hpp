@@ -95,6 +95,7 @@ class Node : public std::enable_shared_from_this<Node> {
     void discard(LivePtr);
     base::Task<void> wind_up();                  ///< no more is begun; until what was has come to its end
     base::Task<void> destroy_these(std::vector<LivePtr>);
+    void vacate() const;                         ///< what holds sandboxes goes, where there are none
     bool reusable(SlotRecord const&, Slot const&);
     base::Task<void> destroy_one(LivePtr);
     base::Status clear(std::string const& id) const;         ///< dismantles by name; blocks

@@ -125,9 +125,14 @@ base::Result<std::shared_ptr<Node>> Node::open(asio::io_context& io, base::Block
     if (!cpu) return cpu.error();
     node->cpu_ = std::make_shared<CpuClass const>(std::move(*cpu));
 
+    base::Status ready;
     for (auto const& [name, image] : node->options_.templates)
-        if (auto s = prepare_root(image); !s) return s.error();
-    if (auto s = finding.get(); !s) return s.error();
+        if (ready) ready = prepare_root(image);
+    if (auto found = finding.get(); ready) ready = found;
+    if (!ready) {
+        node->vacate();
+        return ready.error();
+    }
     node->make_shelves();
     return node;
 }
@@ -346,7 +351,10 @@ base::Task<void> Node::destroy_these(std::vector<LivePtr> these) {
         auto done = co_await live->destroy();
         if (!done) trouble(done.error().message());
     }
-    if (!live_.empty()) co_return;
+    if (live_.empty()) vacate();
+}
+
+void Node::vacate() const {
     (void)base::sys::umount(slots_, 0);
     tree_.remove();
 }

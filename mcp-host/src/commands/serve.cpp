@@ -161,7 +161,7 @@ int serve(Options const& o, config::Settings settings) {
         } catch (std::exception const& failure) {
             status = fail(failure.what());
         }
-        shut_down(false);
+        end(Leaving::what_was_found);  // nobody comes back for the stock of a server that did not start
     });
     signals.async_wait([&](boost::system::error_code ec, int) {
         if (!ec) shut_down(false);

@@ -231,11 +231,11 @@ std::string fingerprint_of(ServerEntry const& e) {
 void EntryReader::mistake(int line, std::string const& key, std::string const& expected) {
     if (failed()) return;
     entry.problem =
-        base::to_utf8(file_ + ":" + std::to_string(line) + ": " + entry.name + "." + key + ": " + expected);
+        on_one_line(file_ + ":" + std::to_string(line) + ": " + entry.name + "." + key + ": " + expected);
 }
 
 void EntryReader::note(int line, std::string const& text) {
-    entry.notes.push_back(base::to_utf8(file_ + ":" + std::to_string(line) + ": " + text));
+    entry.notes.push_back(on_one_line(file_ + ":" + std::to_string(line) + ": " + text));
 }
 
 std::string EntryReader::text(JsonNode const& node, std::string const& key) {

@@ -237,10 +237,17 @@ JsonNode const* JsonNode::find(std::string_view key) const {
     return nullptr;
 }
 
+std::string on_one_line(std::string_view text) {
+    auto out = base::to_utf8(text);
+    for (char& c : out)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    return out;
+}
+
 base::Result<JsonNode> parse_json_config(std::string_view text, std::string const& name) {
     auto const fail = [&](int line, std::string const& expected) {
         return base::error(base::errc::invalid,
-                           base::to_utf8(name + ":" + std::to_string(line) + ": expected " + expected));
+                           on_one_line(name + ":" + std::to_string(line) + ": expected " + expected));
     };
     if (text.size() > kMaxJsonConfig) return fail(1, "at most 1 MiB");
     if (!base::valid_utf8(text)) return fail(1, "UTF-8");

@@ -33,6 +33,9 @@ struct JsonNode::Member {
     JsonNode value;
 };
 
+/// Words of a file in a message: UTF-8, on one line, "?" for each control character.
+std::string on_one_line(std::string_view text);
+
 /// One document of at most 1 MiB and 32 levels. Errors: errc::invalid as "NAME:LINE: what was expected".
 base::Result<JsonNode> parse_json_config(std::string_view text, std::string const& name);
 

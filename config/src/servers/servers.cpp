@@ -113,8 +113,8 @@ base::Result<ServerFile> parse_servers(std::string const& text, std::string cons
         entry.name = member.key;
         entry.line = member.line;
         if (auto const problem = check_server_name(member.key); !problem.empty()) {
-            entry.name = base::to_utf8(member.key.substr(0, kMaxName));
-            entry.problem = base::to_utf8(at_line(name, member.line) + "expected " + problem);
+            entry.name = on_one_line(member.key.substr(0, kMaxName));
+            entry.problem = on_one_line(at_line(name, member.line) + "expected " + problem);
         } else {
             auto const* dialect = member.value.find("dialect");
             scope.bare_names = dialect && dialect->text == "gemini";

@@ -53,7 +53,7 @@ Json make_bundle(Template const& image, std::string const& guest_binary, std::st
         {"capabilities", {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}},
         {"rlimits", Json::array({{{"type", "RLIMIT_NOFILE"}, {"hard", 65536}, {"soft", 65536}},
                                  {{"type", "RLIMIT_CORE"}, {"hard", 0}, {"soft", 0}}})},
-        {"noNewPrivileges", false},      // sudo and the like work inside, where root is nobody's root
+        {"noNewPrivileges", false},      // changes nothing here: this gVisor heeds no setuid bit
     };
     return {{"ociVersion", "1.0.2"},
             {"process", std::move(process)},

@@ -17,7 +17,8 @@ namespace {
 constexpr std::uint64_t kSpare = 256ull << 20;  // of the machine's memory, never counted on
 constexpr base::milliseconds kLook{100};        // the kernel takes its time to add it up
 constexpr std::uint64_t kSpareShare = 10;       // at most this part of the ceiling is kept free for who comes next
-constexpr base::milliseconds kQuiet{5'000}, kQuietInNeed{1'000};  // who was used since does not make way unasked
+// Who was used since does not make way unasked; work inside is noticed within six seconds.
+constexpr base::milliseconds kQuiet{10'000}, kQuietInNeed{7'000};
 constexpr base::milliseconds kSlotLook{100};
 constexpr int kSlotLooks = 20, kSlotTries = 200;
 constexpr double kShare = 0.8;                  // of the machine's memory, when nothing is configured

@@ -122,15 +122,14 @@ suite((berth) => {
         const holder = await w.start('exec 9<> held; echo one >&9; echo holding; while read line; do echo "says $(cat held);"; done');
         await holder.hear(/holding/);
         await w.hibernate();
-        await w.must('write_file', { path: 'held', content: 'two\n' });
-        assert.equal(await w.state(), 'hibernated');
-        await holder.say('', /says two;/);
-        await w.hibernate();
-        if (runtime === 'gvisor') {
-            await w.must('write_file', { path: 'held', content: 'of another size' });
-            assert.equal(await w.state(), 'hibernated');
-            await holder.say('', /says of another size;/);
-            await w.hibernate();
+        // To CRIU a file of another size is another file, so a native one is woken first (docs/native.md). What was open there
+        // is then a deleted file, with which nothing sleeps.
+        const contents = runtime === 'gvisor' ? ['two\n', 'of another size'] : ['of another size'];
+        for (const content of contents) {
+            await w.must('write_file', { path: 'held', content });
+            assert.equal(await w.state() === 'hibernated', runtime === 'gvisor');
+            await holder.say('', new RegExp(`says ${content.trim()};`));
+            if (runtime === 'gvisor') await w.hibernate();
         }
         await w.must('delete_file', { path: 'held' });
         assert.notEqual(await w.state(), 'hibernated');
@@ -139,23 +138,6 @@ suite((berth) => {
         await w.must('workspace_delete');
         w.close();
     });
-
-    // To CRIU a file of another size is another file (docs/native.md).
-    test('one that is open inside and is of another size after a sleep: the files are there, and why not the memory',
-        { timeout: 120_000, skip: runtime === 'native' ? false : 'memory comes back in gVisor' }, async () => {
-            const w = await Sleeper.create(berth());
-            const holder = await w.start('exec 9<> held; echo one >&9; echo holding; exec sleep 500');
-            await holder.hear(/holding/);
-            await w.hibernate();
-            await w.must('write_file', { path: 'held', content: 'of another size' });
-            assert.equal(await w.state(), 'hibernated');
-            const back = await w.must('run_command', { command: 'cat held' });
-            assert.equal(back.output, 'of another size');
-            assert.equal(back.fidelity, 'files');
-            assert.match(back.fidelity_reason, /^refused: .*held has bad size/);
-            await w.must('workspace_delete');
-            w.close();
-        });
 
     test('an image that is given up while asleep leaves the files', { timeout: 120_000 }, async () => {
         const w = await Sleeper.create(berth(), { files: { 'kept.txt': 'kept' } });
@@ -253,7 +235,7 @@ suite((berth) => {
     });
 
     test('when one at work grows beyond the memory, the longest idle sleep though nobody comes', { timeout: 120_000 }, async () => {
-        const hoard = 'python3 -u -c \'import os, sys\nblob = os.urandom(64 << 20)\nprint("ready")\nfor l in sys.stdin:\n    blob += os.urandom(176 << 20)\n    print("has", len(blob))\'';
+        const hoard = 'python3 -u -c \'import os, sys\nall = [os.urandom(64 << 20)]\nprint("ready")\nfor l in sys.stdin:\n    all.append(os.urandom(208 << 20))\n    print("has", len(all))\'';
         const all = [];
         for (let n = 0; n < 2; n++) {
             const w = await Sleeper.create(berth(), {});
@@ -264,7 +246,7 @@ suite((berth) => {
         const [[idle], [grows, program]] = all;
         await pause(3_000);
         assert.notEqual(await idle.state(), 'hibernated');
-        await program.say('', /has 251658240/);
+        await program.say('', /has 2/);
         await asleep(idle);
         assert.notEqual(await grows.state(), 'hibernated');
         for (const [w] of all) {
